@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -112,20 +113,9 @@ func TestDocumentedCommandsExist(t *testing.T) {
 			lines = append(lines, e.line)
 		}
 	}
-	for _, pattern := range []string{"doc/*.md", "../../README.md", "../../CHANGELOG.md",
-		"man/*.in"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%q: %q, %v", pattern, files, err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines = append(lines, documentedCommands(string(text),
-				filepath.Ext(f) == ".in")...)
-		}
+	for name, text := range textsOf(t, "doc/*.md", "../../README.md", "../../CHANGELOG.md",
+		"man/*.in") {
+		lines = append(lines, documentedCommands(text, filepath.Ext(name) == ".in")...)
 	}
 	if len(lines) < 80 {
 		t.Fatalf("%d lines: %q", len(lines), lines)
@@ -149,6 +139,26 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	}
 }
 
+// textsOf gives the texts of the files that patterns fit, each of which has to fit some.
+func textsOf(t *testing.T, patterns ...string) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%q: %q, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[f] = string(text)
+		}
+	}
+	return texts
+}
+
 // documentedCommands finds the command lines of pkgsneak in a document or the source of a manual
 // page: lines of their own, and those in backquotes or .Ql, which may go on in the next line.
 func documentedCommands(text string, isManual bool) (lines []string) {
@@ -165,33 +175,13 @@ func documentedCommands(text string, isManual bool) (lines []string) {
 
 // Each test that the documents name exists.
 func TestDocumentedTestsExist(t *testing.T) {
-	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../../*/*_test.go", "../../sync/*/*_test.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%q: %q, %v", pattern, files, err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tests.Write(text)
-		}
-	}
-	documents, err := filepath.Glob("doc/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tests := strings.Join(slices.Collect(maps.Values(textsOf(t, "*_test.go", "../../*/*_test.go",
+		"../../sync/*/*_test.go"))), "\n")
 	n := 0
-	for _, d := range documents {
-		text, err := os.ReadFile(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(text), -1) {
-			if n++; !strings.Contains(tests.String(), "\nfunc "+name+"(") {
-				t.Errorf("%s names %s, and there is no such test", d, name)
+	for document, text := range textsOf(t, "doc/*.md") {
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
+			if n++; !strings.Contains(tests, "\nfunc "+name+"(") {
+				t.Errorf("%s names %s, and there is no such test", document, name)
 			}
 		}
 	}

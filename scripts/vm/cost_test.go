@@ -17,13 +17,13 @@ import (
 // read. A used drive has the first tenth of the files from an earlier export,
 // and pkgsneak itself; a new one has nothing.
 //
-//	PKGSNEAK_VM=long go test -run '^$' -bench Cost -benchtime 1x -timeout 2h ./scripts/vm
+//	PKGSNEAK_VM=long go test -run '^$' -bench Cost -benchtime 1x -timeout 6h ./scripts/vm
 //	PKGSNEAK_VM=short go test -run '^$' -bench 'Cost/small/vfat/20/used' -benchtime 1x ./scripts/vm
 //
 // Where the processor is emulated (no KVM), the drives are slowed down by as much as it is slower
 // at BLAKE2B than the machine's own (the metric slower): pkgsneak, which checks and hashes what cp
 // only copies, would seem slow beside a drive that stands for one of several hundred MB/s. The
-// packages are fewer by then, or the drive of 20 MB/s would take hours. bytes/cp and writes/cp are
+// packages are fewer by then, and all of it takes hours nevertheless. bytes/cp and writes/cp are
 // what the drive itself was asked for.
 //
 // The metrics: cp-s, export-s and readback-s are seconds of cp and sync, of an export without
