@@ -23,24 +23,16 @@ func TestDocumentsAreCurrent(t *testing.T) {
 			t.Errorf("--help lacks the line %q", line)
 		}
 	}
-	documents, err := filepath.Glob("doc/*.md")
-	if err != nil || len(documents) < 5 {
-		t.Fatalf("%q, %v", documents, err)
-	}
-	for _, d := range append(documents, "../../README.md", "../../CHANGELOG.md") {
-		text, err := os.ReadFile(d)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for d, text := range textsOf(t, "doc/*.md", "../../README.md", "../../CHANGELOG.md") {
 		n := 0
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(text) {
 			n++
 			if width(strings.TrimSuffix(line, "\n")) > 100 {
 				t.Errorf("%s:%d has more than 100 columns: %q", d, n, line)
 			}
 		}
 		links := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-		for _, link := range links.FindAllStringSubmatch(string(text), -1) {
+		for _, link := range links.FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(d), link[1])); err != nil {
 				t.Errorf("%s links to what is not there: %v", d, err)
 			}
