@@ -326,7 +326,10 @@ func (c clientsText) shown(r *clients.Report) {
 }
 
 func (c clientsText) client(r *clients.Report, e *clients.Entry) {
-	seen := "never asked"
+	seen := "no receipt was typed yet"
+	if e.Fingerprint != "" {
+		seen = "accepted; its request is read by the next export"
+	}
 	switch {
 	case !e.Read.IsZero():
 		seen = "asked " + when(e.Read, c.env.now())
@@ -414,17 +417,23 @@ func (c clientsText) asked(list []exporter.Asked) {
 				a.Client)
 		case clients.Older:
 			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
+			if asksTwice(a, list) {
+				c.hintRemoval("it asks under another name now, and nobody writes to this one: ", a)
+				break
+			}
 			c.out.hint("that is as it should be of a drive that was away; if it is the client's newest one, its clock was wrong once: pkgsneak clients forget " +
 				clients.Word(a.Client, a.Fingerprint) +
 				", and accept the client again when its next request is here")
 		case clients.Unknown:
 			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"),
 				a.Dir, a.Fingerprint.Grouped())
-			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + clients.Word(a.Dir,
-				a.Fingerprint))
+			who := clients.Word(a.Dir, a.Fingerprint)
+			if asksTwice(a, list) {
+				who = string(a.Fingerprint) // it is remembered by one of its names
+			}
+			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + who)
 			if installedAnew(a, list) {
-				c.out.hint("if that is the key which this client had before it was installed anew: rm -r " +
-					shellWord(filepath.Join(c.place, layout.TreeDir, layout.ClientsDir, a.Dir)))
+				c.hintRemoval("if that is the key which this client had before it was installed anew: ", a)
 			}
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
@@ -436,6 +445,20 @@ func (c clientsText) asked(list []exporter.Asked) {
 			c.out.warn("the request of %s: %s", a.Client, a.Problem)
 		}
 	}
+}
+
+// hintRemoval names the command that takes a request off the drive.
+func (c clientsText) hintRemoval(why string, a exporter.Asked) {
+	c.out.hint(why + "rm -r " + shellWord(filepath.Join(c.place, layout.TreeDir, layout.ClientsDir,
+		a.Dir)))
+}
+
+// asksTwice reports whether the key of a request has another one on the drive: its client was given
+// another name.
+func asksTwice(one exporter.Asked, list []exporter.Asked) bool {
+	return slices.ContainsFunc(list, func(a exporter.Asked) bool {
+		return a.Dir != one.Dir && a.Fingerprint == one.Fingerprint && a.Fingerprint != ""
+	})
 }
 
 // installedAnew reports whether an accepted client asks beside a request that holds its name: the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -189,6 +190,8 @@ func classify(err error, place string) failure {
 		f.hints = []string{"free some space there, or leave something out (--no-distfiles), and run the same command again"}
 	case errors.Is(err, durable.ErrIrregular), errors.Is(err, syscall.EISDIR):
 		f.hints = []string{"something else has the place of a file of pkgsneak's: move it away, and run the same command again"}
+	case errors.Is(err, fs.ErrNotExist) && place != "" && isAbsent(place):
+		f.hints = []string{"look at the spelling of " + drive + "; a drive has to be mounted first"}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
@@ -197,6 +200,12 @@ func classify(err error, place string) failure {
 		f.hints = append([]string{own.hint}, f.hints...)
 	}
 	return f
+}
+
+// isAbsent reports whether nothing has a name.
+func isAbsent(name string) bool {
+	_, err := os.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // asRoot helps against what the system forbids to an ordinary user; call.end names the flags that

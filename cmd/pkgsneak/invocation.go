@@ -151,7 +151,11 @@ func (c *invocation) drive() string {
 // nothing to do.
 func (c *invocation) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
-		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
+		err := usageErrorf("--no-packages and --no-distfiles together are not taken")
+		if c.flags.Command.Name == "import" {
+			return withHint(err, "ebuild repositories alone: --repos-only")
+		}
+		return err
 	}
 	if c.opt.imports.ReposOnly && c.opt.imports.Repos == importer.NoRepos {
 		return usageErrorf("--repos-only and --repos none together leave nothing to do")

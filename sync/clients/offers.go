@@ -46,14 +46,22 @@ func (s *Store) Offer(f *Found, now time.Time) error {
 		return err
 	}
 	file := string(f.Signer)
+	seen := now.UTC().Truncate(time.Second)
 	switch {
 	case slices.Contains(names, file):
-		return nil
+		all, err := s.Offers()
+		i := slices.IndexFunc(all, func(o Offered) bool { return o.Fingerprint == f.Signer })
+		if err != nil || i >= 0 && all[i].Name == f.Dir {
+			return err
+		}
+		if i >= 0 {
+			seen = all[i].Seen // it asks under another name now
+		}
 	case len(names) >= maxOffers:
 		return fmt.Errorf("its key is not remembered: %d others ask already (pkgsneak clients forget NAME makes room)", maxOffers)
 	}
 	return s.writeJSON(path.Join(offersDir, file),
-		offer{format, f.Dir, now.UTC().Truncate(time.Second), string(f.Key.Armor())})
+		offer{format, f.Dir, seen, string(f.Key.Armor())})
 }
 
 // Offers returns the clients that nobody has accepted, by name. An odd file counts as none.

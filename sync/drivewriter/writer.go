@@ -286,8 +286,11 @@ func (w *Writer) recover(ctx context.Context) error {
 	if err := w.pad(ctx, layout.ManifestFile, int64(len(text))); err != nil {
 		return w.d.PullDamage("recovering", layout.ManifestFile, err)
 	}
-	return w.d.PullDamage("recovering", layout.ManifestFile,
-		w.overwrite(layout.ManifestFile, content(text)))
+	err := w.overwrite(layout.ManifestFile, content(text))
+	if err == nil && w.o.Beside != nil {
+		w.o.Beside(path.Join(w.o.Dir, layout.ManifestFile), nil)
+	}
+	return w.d.PullDamage("recovering", layout.ManifestFile, err)
 }
 
 // Committed returns the generation that is committed on the drive; nil if there is

@@ -82,7 +82,8 @@ type ExportReport struct {
 	Trees     []*TreePlan    `json:"repositories"` // ebuild repositories that were packed
 	// of an interrupted export, which were removed; below the origin's directory
 	Leftovers []string `json:"leftovers"`
-	// README.txt and keys beside the origins, below the tree's directory
+	// README.txt and keys beside the origins, and a copy of the list that was not whole; below the
+	// tree's directory
 	Renewed  []string `json:"renewed"`
 	Written  int64    `json:"written"` // bytes of payload
 	ReadBack bool     `json:"read_back"`

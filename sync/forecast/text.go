@@ -101,7 +101,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 // Summary is the forecast in one line.
 func (f *Forecast) Summary(o TextOptions) string {
 	if len(f.Merges) == 0 {
-		return "no package can be installed or updated now"
+		return "nothing of @world can be installed or updated now; for any other package: emerge -aK ATOM"
 	}
 	c := f.Counts()
 	return fmt.Sprintf("%s can be installed now: %s, %s, %d new",
