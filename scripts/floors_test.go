@@ -101,7 +101,7 @@ var levels = map[string][]string{
 	"sync/request": {"sync/resolve"},
 
 	// Files below a root have one way to be opened, and a USE flag has one lexer.
-	"sync/portage": {"sync/cpv", "sync/durable"},
+	"sync/portage": {"sync/cpv", "sync/durable", "sync/fault"},
 }
 
 // Packages for tests: any test may import them, and nothing else.

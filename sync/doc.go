@@ -59,7 +59,7 @@
 //	   cpu          what a compiler's flags ask of a processor
 //	   cpv          names, versions, slots and USE flags of packages: the one lexer
 //	   depend       dependency strings and atoms (on cpv)
-//	   portage      the machine's configuration of Portage (on cpv and durable)
+//	   portage      the machine's configuration of Portage (on cpv, durable and fault)
 //	   emerge       real emerge, asked what it would do
 //	   watch        directories and mounts that change
 //	   pytext       Python's idea of white space and text

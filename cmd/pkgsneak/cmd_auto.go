@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 )
 
@@ -110,7 +111,7 @@ func autoDevice(c *invocation) error {
 		fi, err := os.Stat(c.args[0])
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("auto %q: %w", c.args[0], reason(err))
+			return fmt.Errorf("auto %q: %w", c.args[0], fault.Bare(err))
 		case err == nil && fi.IsDir():
 			return withHint(fmt.Errorf("auto %q: a directory, no device", c.args[0]),
 				"pkgsneak export DRIVE and pkgsneak import DRIVE take a directory")

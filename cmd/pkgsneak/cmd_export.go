@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/sandbox"
@@ -60,7 +61,7 @@ func export(c *invocation) error {
 	if dir := c.opt.pkgdir; dir != "" && !c.opt.export.NoPackages {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			return withHint(fmt.Errorf("export: PKGDIR %q, which --pkgdir or %s names: %w", dir,
-				variable("pkgdir"), reason(err)),
+				variable("pkgdir"), fault.Bare(err)),
 				"mkdir %s, if packages are to come there; for distfiles alone: --no-packages",
 				shellWord(dir))
 		}

@@ -13,6 +13,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/state"
 )
 
@@ -357,26 +358,17 @@ func (c *invocation) readInput(name string, limit int64) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("read %q: %w", name, reason(err))
+			return nil, fmt.Errorf("read %q: %w", name, fault.Bare(err))
 		}
 		defer f.Close()
 		r = f
 	}
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", name, reason(err))
+		return nil, fmt.Errorf("read %q: %w", name, fault.Bare(err))
 	}
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("read %q: more than %d bytes", name, limit)
 	}
 	return data, nil
-}
-
-// reason is the kernel's reason, without the operation and the path, which the caller names better.
-func reason(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }

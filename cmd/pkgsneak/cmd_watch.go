@@ -8,6 +8,7 @@ import (
 
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 )
 
 func watchVerb(f *commandLine) verb {
@@ -89,7 +90,7 @@ func watchable(place string, anyDirectory bool) error {
 	case err == nil && !info.IsDir():
 		return withHint(usageErrorf("watch: %q is no directory; DRIVE is where the drive is mounted", place), "pkgsneak watch /mnt/usb")
 	case err != nil && anyDirectory:
-		return fmt.Errorf("watch %q, with --any-directory: %w", place, reason(err))
+		return fmt.Errorf("watch %q, with --any-directory: %w", place, fault.Bare(err))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/fault"
 )
 
 // installer puts files of the system in place, or takes them away.
@@ -44,7 +45,7 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 		}
 		// a package's image is made by the way
 		if info, err := os.Stat(dir); err != nil && !c.opt.packaged {
-			return withHint(usageErrorf("--root %q: %w", root, reason(err)), "mkdir -p %s",
+			return withHint(usageErrorf("--root %q: %w", root, fault.Bare(err)), "mkdir -p %s",
 				shellWord(root))
 		} else if err == nil && !info.IsDir() {
 			return usageErrorf("--root %q: not a directory", root)

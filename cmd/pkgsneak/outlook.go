@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 )
 
@@ -20,7 +21,7 @@ func excludeFile(file string, drives ...string) (string, error) {
 	real, err := filepath.EvalSymlinks(filepath.Dir(file))
 	if err != nil {
 		return "", usageErrorf("--exclude-file %q: the directory %q: %w", filepath.Base(file),
-			filepath.Dir(file), reason(err))
+			filepath.Dir(file), fault.Bare(err))
 	}
 	for _, drive := range drives {
 		if drive == "" {

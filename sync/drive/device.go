@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/volume"
 )
@@ -157,11 +158,12 @@ func (d *Mounted) Classify(op, path string, err error) error {
 	}
 	switch {
 	case !d.Present():
-		return &GoneError{Op: op, Path: path, Vanished: true, Err: Bare(err)}
+		return &GoneError{Op: op, Path: path, Vanished: true, Err: fault.Bare(err)}
 	case Failing(err):
-		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()), Err: Bare(err)}
+		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()),
+			Err: fault.Bare(err)}
 	case errors.Is(err, syscall.EROFS):
-		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: Bare(err)}
+		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: fault.Bare(err)}
 		if e.Turned {
 			e.Check = d.fs.RepairHint(d.Device())
 		}
@@ -170,9 +172,9 @@ func (d *Mounted) Classify(op, path string, err error) error {
 		space, _ := d.Space()
 		return &SpaceError{Path: path, Free: space.Free}
 	case errors.Is(err, syscall.EFBIG):
-		return &LimitError{Path: path, Err: Bare(err)}
+		return &LimitError{Path: path, Err: fault.Bare(err)}
 	}
-	return fmt.Errorf("%s %q: %w", op, path, Bare(err))
+	return fmt.Errorf("%s %q: %w", op, path, fault.Bare(err))
 }
 
 // ClassifyName is Classify where a name is made: there, EINVAL and its kind are

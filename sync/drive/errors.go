@@ -3,7 +3,6 @@ package drive
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"syscall"
 
 	"pkgsneak/sync/fault"
@@ -220,15 +219,6 @@ func classified(err error) bool {
 	return errors.As(err, &gone) || errors.As(err, &readOnly) || errors.As(err, &space) ||
 		errors.As(err, &pull) ||
 		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
-}
-
-// Bare takes the operation and the path off, which the caller names better.
-func Bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }
 
 // Vanished tells the error of a drive that is not there any more.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func (d *Mounted) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo
 	case err == nil:
 		return f, info, nil
 	case !errors.As(err, &errno): // of another kind, or it leads out of the tree
-		return nil, nil, &DamagedError{Path: name, Reason: Bare(err).Error()}
+		return nil, nil, &DamagedError{Path: name, Reason: fault.Bare(err).Error()}
 	}
 	return nil, nil, d.Classify("opening", name, err)
 }

@@ -139,7 +139,7 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		for _, c := range []drive.ManifestCopy{best, other} {
 			if drive.Failing(c.State.Err) {
 				return w.d.PullDamage("reading", path.Join(dir, c.State.Name),
-					drive.Bare(c.State.Err))
+					fault.Bare(c.State.Err))
 			}
 		}
 		switch {

@@ -93,9 +93,9 @@ func unfinished(d *drive.Drive, name string, err error) error {
 	case drive.Vanished(err):
 		return err
 	case drive.Failing(err):
-		return d.PullDamage("reading", name, drive.Bare(err))
+		return d.PullDamage("reading", name, fault.Bare(err))
 	}
-	return &UnfinishedError{Path: name, FAT: d.FSType().FixedDirectories(), Err: drive.Bare(err)}
+	return &UnfinishedError{Path: name, FAT: d.FSType().FixedDirectories(), Err: fault.Bare(err)}
 }
 
 // checkDir looks through the directory of an origin.

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
@@ -175,7 +176,7 @@ func (w *Writer) open(context.Context) error {
 	as, best, other, err := w.d.StandingOf(dir, w.ring(), w.o.Now)
 	for _, s := range []drive.ManifestCopy{best, other} {
 		if drive.Failing(s.State.Err) {
-			return w.d.PullDamage("reading", path.Join(dir, s.State.Name), drive.Bare(s.State.Err))
+			return w.d.PullDamage("reading", path.Join(dir, s.State.Name), fault.Bare(s.State.Err))
 		}
 		w.serial = max(w.serial, s.State.Serial)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -182,11 +181,7 @@ func notFree(err error) string {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG) {
 		return ""
 	}
-	var p *os.PathError
-	if errors.As(err, &p) {
-		err = p.Err
-	}
-	return "it cannot be looked at: " + fault.Text(err)
+	return "it cannot be looked at: " + fault.Text(fault.Bare(err))
 }
 
 // leaveTaken names what is taken among what is left out, with what becomes of the drive's copies.

@@ -98,6 +98,19 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestBare(t *testing.T) {
+	missing := &fs.PathError{Op: "open", Path: "a", Err: fs.ErrNotExist}
+	plain := errors.New("x")
+	for _, tt := range []struct{ err, want error }{
+		{missing, fs.ErrNotExist}, {fmt.Errorf("read: %w", missing), fs.ErrNotExist},
+		{plain, plain}, {nil, nil},
+	} {
+		if got := Bare(tt.err); got != tt.want {
+			t.Errorf("Bare(%v) is %v, want %v", tt.err, got, tt.want)
+		}
+	}
+}
+
 var quoted = []string{"/mnt/usb", "a b", "it's", "-x", "", "tab\there", "line\nbreak", "bell\a'\\",
 	"\x1b[31m", "bad\xffbyte1", "ümlaut", "\u202egpj", "$(rm -rf /)", "a\u00a0b"}
 

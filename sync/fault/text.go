@@ -28,6 +28,16 @@ func Text(err error) string {
 	return strings.ReplaceAll(text, "\n", "; ") // of errors.Join
 }
 
+// Bare is the reason alone, the kernel's or os.Root's, where the caller names the operation and the
+// path better: what is inside an *fs.PathError, and err itself where there is none.
+func Bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
 // Time is a moment in a message: all times are in UTC and marked as such.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 

@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -94,7 +95,7 @@ func (c *client) lookUp(ctx context.Context, kind payload.Kind, local string,
 		return l, nil
 	// a directory on the way is a link that leads out, or none; the name is too long
 	case err != nil:
-		return l, &leftOutError{reason: "its place here cannot be looked at: " + reasonOf(err)}
+		return l, &leftOutError{reason: "its place here cannot be looked at: " + fault.Bare(err).Error()}
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
 	if l.isLink() && kind == payload.Distfile {

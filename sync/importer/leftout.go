@@ -20,15 +20,6 @@ func isLeftOut(err error) bool {
 	return errors.As(err, &reason)
 }
 
-// reasonOf is the reason of the kernel or os.Root, without the operation and the path.
-func reasonOf(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = p.Err
-	}
-	return err.Error()
-}
-
 // onTheDrive tells what is wrong with a file of the drive.
 func onTheDrive(damaged *drive.DamagedError) string {
 	if errors.Is(damaged, fs.ErrNotExist) {

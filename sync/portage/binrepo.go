@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pkgsneak/sync/fault"
 )
 
 // BinRepo is a place from which emerge --getbinpkg takes packages.
@@ -78,7 +80,7 @@ func (s *Settings) readBinRepos(fail func(Problem)) (*ini, map[string]string) {
 		for _, f := range s.configFiles(p, fail) {
 			text, err := s.tree.readFile(f)
 			if err != nil {
-				fail(Problem{Path: f, Reason: bare(err).Error(), Fatal: true})
+				fail(Problem{Path: f, Reason: fault.Bare(err).Error(), Fatal: true})
 				continue
 			}
 			conf.parse(plainText(text, false), f, fail)
@@ -118,6 +120,6 @@ func isYes(v string) bool { v = strings.ToLower(v); return v == "true" || v == "
 // configFiles lists a configuration file, or the files of a directory of that name.
 func (s *Settings) configFiles(p string, fail func(Problem)) []string {
 	return s.tree.list(p, func(p string, err error) {
-		fail(Problem{Path: p, Reason: bare(err).Error(), Fatal: true})
+		fail(Problem{Path: p, Reason: fault.Bare(err).Error(), Fatal: true})
 	})
 }

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pkgsneak/sync/fault"
 )
 
 // Limits of one configuration file and of what it sources.
@@ -236,7 +237,7 @@ func (p *confParser) source(word token) {
 		// emerge stops, portageq goes on.
 		p.problem(word.file, word.line, true, "sourced file %q does not exist", name)
 	default:
-		p.stop(word, "sourced file %q: %v", name, bare(err))
+		p.stop(word, "sourced file %q: %v", name, fault.Bare(err))
 	}
 }
 
@@ -258,15 +259,6 @@ func (p *confParser) leave() {
 	p.lex = p.outer[len(p.outer)-1]
 	p.outer = p.outer[:len(p.outer)-1]
 	p.lex.state, p.lex.pushed = stSpace, pushed
-}
-
-// bare strips the operation and the path of an error where both stand in the sentence already.
-func bare(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }
 
 // validName tells whether s is a word in the sense of Python's \w without a digit in front.

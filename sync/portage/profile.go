@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pkgsneak/sync/cpv"
+	"pkgsneak/sync/fault"
 )
 
 // Limits of a profile's chain; Gentoo's longest has some thirty directories.
@@ -101,7 +102,7 @@ func (c *chain) parentPath(dir, line string, repo *Repo) (string, error) {
 	}
 	real, err := c.tree.real(p)
 	if err != nil {
-		return "", errors.New(bare(err).Error())
+		return "", errors.New(fault.Bare(err).Error())
 	}
 	return real, nil
 }

@@ -2,6 +2,8 @@ package portage
 
 import (
 	"fmt"
+
+	"pkgsneak/sync/fault"
 )
 
 // reader reads the configuration files of one Load: each once, within MaxFiles and MaxTotal.
@@ -31,7 +33,7 @@ func (r *reader) list(p string) []string {
 	return r.tree.list(p, func(p string, err error) {
 		if !r.failed[p] {
 			r.failed[p] = true
-			r.fail(Problem{Path: p, Reason: bare(err).Error(), Fatal: true})
+			r.fail(Problem{Path: p, Reason: fault.Bare(err).Error(), Fatal: true})
 		}
 	})
 }
@@ -60,7 +62,7 @@ func (r *reader) text(p string) (string, bool) {
 	text, err := r.bytesOf(p)
 	if err != nil && !isAbsent(err) && !r.failed[p] {
 		r.failed[p] = true
-		r.fail(Problem{Path: p, Reason: bare(err).Error(), Fatal: true})
+		r.fail(Problem{Path: p, Reason: fault.Bare(err).Error(), Fatal: true})
 	}
 	return plainText([]byte(text), false), err == nil
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 )
 
 // Limits of what Records reads.
@@ -123,7 +124,7 @@ func (r *recordReader) fail(p string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.problems) < 1000 {
-		r.problems = append(r.problems, Problem{Path: p, Reason: bare(err).Error()})
+		r.problems = append(r.problems, Problem{Path: p, Reason: fault.Bare(err).Error()})
 	}
 }
 

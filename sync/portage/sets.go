@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"pkgsneak/sync/fault"
 )
 
 // maxSets bounds the sets that name one another.
@@ -60,7 +62,7 @@ func (r *setReader) lines(p string) []string {
 		text, err := r.s.tree.readFile(f)
 		if err != nil {
 			if !isAbsent(err) {
-				r.fail(Problem{Path: f, Reason: bare(err).Error(), Fatal: true})
+				r.fail(Problem{Path: f, Reason: fault.Bare(err).Error(), Fatal: true})
 			}
 			continue
 		}

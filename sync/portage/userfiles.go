@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pkgsneak/sync/fault"
 )
 
 // PackageLine is a line of one of the files /etc/portage/package.*.
@@ -34,7 +36,7 @@ func (s *Settings) packageLinesAt(p string, use bool) ([]PackageLine, []Problem)
 	for _, f := range s.configFiles(p, fail) {
 		text, err := s.tree.readFile(f)
 		if err != nil {
-			fail(Problem{Path: f, Reason: bare(err).Error(), Fatal: true})
+			fail(Problem{Path: f, Reason: fault.Bare(err).Error(), Fatal: true})
 			continue
 		}
 		n := 0
