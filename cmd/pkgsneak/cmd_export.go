@@ -233,7 +233,7 @@ func readBack(r *exporter.ExportReport) string {
 // generation is a generation's number, which is the time it was made.
 func (c *invocation) generation(serial int64) string {
 	made, now := time.Unix(serial, 0), c.env.now()
-	text := made.UTC().Format("2006-01-02 15:04:05 UTC")
+	text := fault.Time(made)
 	if made.After(now) {
 		return text // a clock that is behind; how far means nothing
 	}

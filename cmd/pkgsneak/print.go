@@ -284,10 +284,7 @@ func asciiJSON(line []byte) []byte {
 
 // size is a number of bytes for people.
 func size(n int64) string {
-	if n < 0 {
-		return "-" + humanize.IBytes(uint64(-n))
-	}
-	return humanize.IBytes(uint64(n))
+	return fault.Size(n)
 }
 
 // count is a number with its noun: "1 file", "1,234 files".

@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -227,7 +228,7 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 func (r *runner) text(failed error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pkgsneak on %s, %s\n\n", r.m.Hostname,
-		r.m.Now().UTC().Format("2006-01-02 15:04:05 UTC"))
+		fault.Time(r.m.Now()))
 	var left []payload.Item
 	if e := r.result.Export; e != nil {
 		b.WriteString(exportWords(e) + "\n")

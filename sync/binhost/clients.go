@@ -188,7 +188,7 @@ func sum(t payload.Tally) string {
 		return ""
 	}
 	return plural(int64(t.Files), "package", "packages") + ", " +
-		humanize.IBytes(uint64(max(t.Bytes, 0)))
+		fault.Size(max(t.Bytes, 0))
 }
 
 // shownLines makes lines of others fit to be shown, not too many of them.

@@ -20,6 +20,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/fault"
 )
 
 //go:embed pages/*.html
@@ -165,7 +166,7 @@ func tally(s shelf, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}
-	return humanize.Comma(int64(n)) + " " + noun + ", " + humanize.IBytes(uint64(max(size, 0)))
+	return humanize.Comma(int64(n)) + " " + noun + ", " + fault.Size(max(size, 0))
 }
 
 // startView is the start page of a tree.
@@ -435,7 +436,7 @@ func (h *Handler) row(r *row, p place) rowView {
 		v.Flags, v.More = v.Flags[:maxFlags], v.Flags[maxFlags:]
 	}
 	if size, ok := e.Size(); ok && size >= 0 {
-		v.Size, v.SizeExact = humanize.IBytes(uint64(size)), humanize.Comma(size)+" bytes"
+		v.Size, v.SizeExact = fault.Size(size), humanize.Comma(size)+" bytes"
 	}
 	v.Built, v.BuiltExact = dates(unixTime(r.built))
 	return v
@@ -445,7 +446,7 @@ func dates(t time.Time) (day, exact string) {
 	if t.IsZero() {
 		return "", ""
 	}
-	return t.UTC().Format("2006-01-02"), t.UTC().Format("2006-01-02 15:04:05 UTC")
+	return t.UTC().Format("2006-01-02"), fault.Time(t)
 }
 
 // flags are the USE flags that are on among those that the package has. (USE also has those that
@@ -524,7 +525,7 @@ func (h *Handler) item(here string, it item) itemView {
 		v.Name, v.Href, v.Class = v.Name+"/", v.Href+"/", "dir"
 		return v
 	}
-	v.Size, v.SizeExact = humanize.IBytes(uint64(max(it.Size, 0))), humanize.Comma(it.Size)+" bytes"
+	v.Size, v.SizeExact = fault.Size(max(it.Size, 0)), humanize.Comma(it.Size)+" bytes"
 	v.Date, v.DateExact = dates(it.Modified)
 	return v
 }
@@ -586,7 +587,7 @@ func totals(items []item) string {
 	}
 	if files > 0 {
 		parts = append(parts, plural(files, "file",
-			"files")+", "+humanize.IBytes(uint64(max(size, 0))))
+			"files")+", "+fault.Size(max(size, 0)))
 	}
 	return strings.Join(parts, " · ")
 }

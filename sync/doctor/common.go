@@ -94,10 +94,9 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 	if e.is(Host) {
 		weight = Broken
 	}
-	const form = "2006-01-02 15:04"
 	l.tell(Finding{Topic: "clock", Weight: weight,
-		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)",
-			e.now.UTC().Format(form), least.UTC().Format(form)),
+		What: fmt.Sprintf("the clock says %s, but it is at least %s",
+			fault.Time(e.now), fault.Time(least)),
 		Why: "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
 		Fix: []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
 }
@@ -175,8 +174,8 @@ func (e *commonRules) freeSpace(key, dir, topic string) {
 	if weight == "" {
 		return
 	}
-	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left",
-		key, dir, space.Free>>20),
+	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %s of room left",
+		key, dir, fault.Size(space.Free)),
 		Why: "a build or an import ends in the middle when the file system is full",
 		Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 }

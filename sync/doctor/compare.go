@@ -381,8 +381,8 @@ func (x *comparer) space() {
 		}
 		if free := space.Free; needs[fs] > free {
 			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client,
-				What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free",
-					x.c.Origin, needs[fs]>>20, at[fs], free>>20),
+				What: fmt.Sprintf("an import of origin %q needs %s in %q, and %s are free",
+					x.c.Origin, fault.Size(needs[fs]), at[fs], fault.Size(free)),
 				Why: "import does not begin what cannot end", Fix: []Fix{run("eclean-pkg --deep",
 					"eclean-dist --deep")}})
 		}

@@ -248,8 +248,7 @@ func checkAge(here portage.Repo, tree *layout.Tree) *Refusal {
 		!tree.Timestamp.Before(here.Timestamp) {
 		return nil
 	}
-	const form = "2006-01-02 15:04"
-	return refusal(fmt.Sprintf("it is of %s UTC, and the one here of %s",
-		tree.Timestamp.UTC().Format(form), here.Timestamp.UTC().Format(form)),
+	return refusal(fmt.Sprintf("it is of %s, and the one here of %s",
+		fault.Time(tree.Timestamp), fault.Time(here.Timestamp)),
 		"if it is meant, this once: --allow-older")
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/volume"
 )
@@ -266,8 +267,8 @@ func (p *place) checkSpace(step *Step) error {
 		return nil
 	}
 	return &Refusal{Short: need - room.Free,
-		Reason: fmt.Sprintf("there is no room for it in %q: it takes about %d MiB, and %d MiB are free",
-			p.root.Name(), need>>20, room.Free>>20),
+		Reason: fmt.Sprintf("there is no room for it in %q: it takes about %s, and %s are free",
+			p.root.Name(), fault.Size(need), fault.Size(room.Free)),
 		Hints: []string{"make room, then: pkgsneak import DRIVE --repos-only"}}
 }
 

@@ -319,7 +319,7 @@ func treeFits(p *Plan, size int64) error {
 	}
 	// the manifest copies have their room by now
 	if need := room.Need(size) + room.Need(1024*perFile); need > room.Free {
-		return fmt.Errorf("no room on the drive: it needs %d MiB and %d MiB are free; without: --repos %s", need>>20+1, room.Free>>20, NoRepos)
+		return fmt.Errorf("no room on the drive: it needs %s and %s are free; without: --repos %s", fault.Size(need), fault.Size(room.Free), NoRepos)
 	}
 	return nil
 }

@@ -291,8 +291,8 @@ type probeEvents struct{ done, total int64 }
 func (t *probeEvents) event(w progress.Watcher, bytes int64) progress.Event {
 	if t.total == 0 {
 		t.total = bytes
-		w.Notice(fmt.Sprintf("this drive was never used: its capacity is tested first, once, with %d MiB that are written and read back (--no-read-back leaves that out)",
-			bytes/2>>20))
+		w.Notice(fmt.Sprintf("this drive was never used: its capacity is tested first, once, with %s that are written and read back (--no-read-back leaves that out)",
+			fault.Size(bytes/2)))
 	} else {
 		t.done = min(t.done+bytes, t.total)
 	}

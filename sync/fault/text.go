@@ -44,6 +44,25 @@ func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC")
 // Serial is the serial of a generation, Unix seconds, in an error or a notice: its time.
 func Serial(serial int64) string { return Time(time.Unix(serial, 0)) }
 
+// Size is a number of bytes for people: "17 B", "7.3 KiB", "19 MiB".
+func Size(n int64) string {
+	if n < 0 {
+		return "-" + Size(-n)
+	}
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	value, units := float64(n), "KMGTPE"
+	for value /= 1024; value >= 1023.5 && len(units) > 1; value /= 1024 {
+		units = units[1:]
+	}
+	digits := 0
+	if value < 9.95 {
+		digits = 1
+	}
+	return strconv.FormatFloat(value, 'f', digits, 64) + " " + units[:1] + "iB"
+}
+
 // shorten rewrites the text of one error of package os within the text of another one.
 func shorten(text string, e error) string {
 	var names []string

@@ -62,7 +62,7 @@ func skipUndone(op *operation) {
 			return false
 		}
 		op.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
-			mark.When.Format(time.RFC3339), fault.Quote(in.at))
+			fault.Time(mark.When), fault.Quote(in.at))
 		op.report.Origins = slices.DeleteFunc(op.report.Origins, func(o *OriginImport) bool {
 			return o == in.OriginImport
 		})
@@ -80,10 +80,10 @@ func noteUndone(op *operation) {
 		case in.undone.IsZero():
 		case op.busy():
 			op.note("origin %q: this generation was taken back here at %s; it is brought in again",
-				in.Plan.Origin, in.undone.Format(time.RFC3339))
+				in.Plan.Origin, fault.Time(in.undone))
 		default:
 			op.note("origin %q: this generation was to be taken back here at %s, and all of it is here",
-				in.Plan.Origin, in.undone.Format(time.RFC3339))
+				in.Plan.Origin, fault.Time(in.undone))
 		}
 	}
 }
