@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
@@ -244,8 +243,7 @@ func (k *keeping) add(p placed) {
 // addOld notes what has the name now.
 func (k *keeping) addOld(f *state.ChangedFile, p placed) {
 	if !p.seen.Mode().IsRegular() {
-		if target, err := os.Readlink(filepath.Join(k.op.dirOf(p.kind), p.at)); err == nil &&
-			utf8.ValidString(target) {
+		if target, err := os.Readlink(filepath.Join(k.op.dirOf(p.kind), p.at)); err == nil {
 			f.Link = target
 		}
 		return

@@ -116,11 +116,14 @@ func (c *Changed) Prefix() string { return c.ID + "-" }
 //	{"undone":{"key":"B1C9…","name":"bighost","serial":1772366399,"when":1772366400}}
 //	{"end":5}
 //
+// A name that is not UTF-8 is {"hex":"…"}, and the version is 2 where there is one.
+//
 // It is written before a name changes, and nothing depends on it but the undo: where it is odd, an
 // import begins a new one.
 const (
 	undoFormat  = "pkgsneak undo"
-	undoVersion = 1
+	undoVersion = 2
+	undoPlain   = 1 // all names are UTF-8
 
 	maxUndo       = 256 << 20 // bytes
 	maxUndoLine   = 64 << 20  // bytes of a line: that of the import has its directories
@@ -143,11 +146,11 @@ type changedLine struct {
 	ID      string      `json:"id"`
 	State   ChangeState `json:"state"`
 	When    int64       `json:"when"`
-	PKGDIR  string      `json:"pkgdir"`
-	DISTDIR string      `json:"distdir"`
-	Drives  []string    `json:"drives,omitempty"`
+	PKGDIR  text        `json:"pkgdir"`
+	DISTDIR text        `json:"distdir"`
+	Drives  []text      `json:"drives,omitempty"`
 	Lists   []string    `json:"lists,omitempty"`
-	Dirs    []string    `json:"dirs,omitempty"`
+	Dirs    []text      `json:"dirs,omitempty"`
 }
 
 type originLine struct {
@@ -163,12 +166,12 @@ type undoneLine struct {
 
 type fileLine struct {
 	Kind   string         `json:"kind"`
-	Local  string         `json:"local"`
+	Local  text           `json:"local"`
 	Kept   int            `json:"kept,omitempty"`
 	Size   int64          `json:"size,omitempty"`
 	Sum    string         `json:"sum,omitempty"`
 	MTime  int64          `json:"mtime,omitempty"`
-	Link   string         `json:"link,omitempty"`
+	Link   text           `json:"link,omitempty"`
 	Placed []contentsLine `json:"placed,omitempty"`
 	Owners []ownerLine    `json:"owners,omitempty"`
 }
@@ -181,8 +184,8 @@ type contentsLine struct {
 
 type ownerLine struct {
 	Origin int    `json:"origin,omitempty"`
-	Path   string `json:"path"`
-	Local  string `json:"local,omitempty"` // "": nothing was remembered
+	Path   text   `json:"path"`
+	Local  text   `json:"local,omitempty"` // "": nothing was remembered
 	Size   int64  `json:"size,omitempty"`
 	Sum    string `json:"sum,omitempty"`
 }
@@ -235,7 +238,11 @@ func (u *Undo) write(w io.Writer) error {
 		n++
 		return enc.Encode(line)
 	}
-	err := put(undoLine{Format: &formatRecord{undoFormat, undoVersion}})
+	version := undoPlain
+	if u.Change != nil && !u.Change.isUTF8() {
+		version = undoVersion
+	}
+	err := put(undoLine{Format: &formatRecord{undoFormat, version}})
 	if c := u.Change; c != nil && err == nil {
 		err = c.write(put)
 	}
@@ -252,9 +259,26 @@ func (u *Undo) write(w io.Writer) error {
 	return errors.Join(err, b.Flush())
 }
 
+// isUTF8 reports whether all names are.
+func (c *Changed) isUTF8() bool {
+	utf := utf8.ValidString(c.PKGDIR+c.DISTDIR) &&
+		!slices.ContainsFunc(slices.Concat(c.Drives, c.Dirs), notUTF8)
+	for i := range c.Files {
+		f := &c.Files[i]
+		utf = utf && utf8.ValidString(f.Local) && utf8.ValidString(f.Link)
+		for _, o := range f.Owners {
+			utf = utf && utf8.ValidString(o.Path) &&
+				(o.Before == nil || utf8.ValidString(o.Before.Local))
+		}
+	}
+	return utf
+}
+
+func notUTF8(s string) bool { return !utf8.ValidString(s) }
+
 func (c *Changed) write(put func(undoLine) error) error {
-	err := put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), c.PKGDIR, c.DISTDIR,
-		c.Drives, c.Lists, c.Dirs}})
+	err := put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), text(c.PKGDIR),
+		text(c.DISTDIR), textsOf(c.Drives), c.Lists, textsOf(c.Dirs)}})
 	for _, o := range c.Origins {
 		if err == nil {
 			err = put(undoLine{Origin: &originLine{o.Key, o.Name, o.Serial}})
@@ -269,15 +293,15 @@ func (c *Changed) write(put func(undoLine) error) error {
 }
 
 func (f *ChangedFile) line() *fileLine {
-	l := &fileLine{Kind: kindName(f.Kind), Local: f.Local, Kept: f.Kept, Size: f.Was.Size,
-		Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
+	l := &fileLine{Kind: kindName(f.Kind), Local: text(f.Local), Kept: f.Kept, Size: f.Was.Size,
+		Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: text(f.Link)}
 	for _, p := range f.Placed {
 		l.Placed = append(l.Placed, contentsLine{p.Size, sumText(p.Sum), p.MTime})
 	}
 	for _, o := range f.Owners {
-		line := ownerLine{Origin: o.Origin, Path: o.Path}
+		line := ownerLine{Origin: o.Origin, Path: text(o.Path)}
 		if b := o.Before; b != nil {
-			line.Local, line.Size, line.Sum = b.Local, b.Size, sumText(b.Sum)
+			line.Local, line.Size, line.Sum = text(b.Local), b.Size, sumText(b.Sum)
 		}
 		l.Owners = append(l.Owners, line)
 	}
@@ -375,7 +399,8 @@ func (u *Undo) add(r undoLine) error {
 			return errors.New("a second import")
 		}
 		u.Change = &Changed{ID: i.ID, State: i.State, When: time.Unix(i.When, 0).UTC(),
-			PKGDIR: i.PKGDIR, DISTDIR: i.DISTDIR, Drives: i.Drives, Lists: i.Lists, Dirs: i.Dirs}
+			PKGDIR: string(i.PKGDIR), DISTDIR: string(i.DISTDIR), Drives: stringsOf(i.Drives),
+			Lists: i.Lists, Dirs: stringsOf(i.Dirs)}
 	case r.Undone != nil:
 		u.Undone = append(u.Undone, Undone{OriginID{r.Undone.Key, r.Undone.Name}, r.Undone.Serial,
 			time.Unix(r.Undone.When, 0).UTC()})
@@ -396,8 +421,8 @@ func (u *Undo) add(r undoLine) error {
 }
 
 func (l *fileLine) file() (ChangedFile, error) {
-	f := ChangedFile{Kind: kindOf(l.Kind), Local: l.Local, Kept: l.Kept,
-		MTime: l.MTime, Link: l.Link}
+	f := ChangedFile{Kind: kindOf(l.Kind), Local: string(l.Local), Kept: l.Kept,
+		MTime: l.MTime, Link: string(l.Link)}
 	var err error
 	if f.Was, err = contentsOf(l.Size, l.Sum); err != nil {
 		return f, err
@@ -410,13 +435,13 @@ func (l *fileLine) file() (ChangedFile, error) {
 		f.Placed = append(f.Placed, Incoming{c, p.MTime})
 	}
 	for _, o := range l.Owners {
-		owner := ChangedOwner{Origin: o.Origin, Path: o.Path}
+		owner := ChangedOwner{Origin: o.Origin, Path: string(o.Path)}
 		if o.Local != "" {
 			c, err := contentsOf(o.Size, o.Sum)
 			if err != nil {
 				return f, err
 			}
-			owner.Before = &Import{Local: o.Local, Size: c.Size, Sum: c.Sum}
+			owner.Before = &Import{Local: string(o.Local), Size: c.Size, Sum: c.Sum}
 		} else if o.Size != 0 || o.Sum != "" {
 			return f, fmt.Errorf("%q lay nowhere, and has a size or a sum", o.Path)
 		}
@@ -452,8 +477,6 @@ func (u *Undo) check() error {
 		return fmt.Errorf("%.80q is not the name of an import", c.ID)
 	case !slices.Contains([]ChangeState{Importing, Imported, Undoing}, c.State):
 		return fmt.Errorf("unknown state %.40q", string(c.State))
-	case !utf8.ValidString(c.PKGDIR + c.DISTDIR + strings.Join(c.Drives, "")):
-		return errors.New("the name of a directory is not UTF-8")
 	case len(c.Files) > maxUndoFiles || len(c.Dirs) > maxUndoFiles:
 		return fmt.Errorf("more than %d files", maxUndoFiles)
 	}
@@ -468,7 +491,7 @@ func (u *Undo) check() error {
 		}
 	}
 	for _, dir := range c.Dirs {
-		if !fs.ValidPath(dir) || dir == "." {
+		if !validPath(dir) || dir == "." {
 			return fmt.Errorf("%.80q is no directory below PKGDIR", dir)
 		}
 	}
@@ -491,7 +514,7 @@ func (f *ChangedFile) check(origins int) error {
 	switch {
 	case f.Kind != payload.Package && f.Kind != payload.Distfile:
 		return fmt.Errorf("unknown kind %.40q", string(f.Kind))
-	case !fs.ValidPath(f.Local) || f.Local == "." || !utf8.ValidString(f.Link):
+	case !validPath(f.Local) || f.Local == ".":
 		return fmt.Errorf("%.80q is no path below a directory", f.Local)
 	case f.Kept < 0 || f.Was.Size < 0 || f.Kept > 0 && f.Link != "":
 		return fmt.Errorf("%q: what is kept of it makes no sense", f.Local)
@@ -504,13 +527,10 @@ func (f *ChangedFile) check(origins int) error {
 		}
 	}
 	for _, o := range f.Owners {
-		if o.Origin < 0 || o.Origin >= origins || o.Path == "" || !utf8.ValidString(o.Path) {
-			return fmt.Errorf("%q belongs to an origin that is not told, or its name there is not UTF-8", f.Local)
+		if o.Origin < 0 || o.Origin >= origins || o.Path == "" {
+			return fmt.Errorf("%q belongs to an origin that is not told", f.Local)
 		}
 		if b := o.Before; b != nil {
-			if !utf8.ValidString(b.Local) {
-				return fmt.Errorf("%q is not UTF-8", b.Local)
-			}
 			if err := b.check(o.Path); err != nil {
 				return err
 			}
