@@ -110,9 +110,25 @@ func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare},
 		{"remove", gone}, {"leave behind", leaves}}, "on the drive already", p.Keep))
 	if p.Need > 0 {
-		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
+		c.out.say("needs %s%s, free %s", size(p.Need+p.Program+p.Packing), beside(p),
+			size(p.Free))
 	}
 	c.selection(p)
+}
+
+// beside tells how much of what a plan needs is no payload.
+func beside(p *exporter.ExportPlan) string {
+	var parts []string
+	if p.Program > 0 {
+		parts = append(parts, size(p.Program)+" for pkgsneak itself")
+	}
+	if p.Packing > 0 {
+		parts = append(parts, "about "+size(p.Packing)+" for ebuild repositories")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (of it " + strings.Join(parts, ", ") + ")"
 }
 
 // apart tells what is gone from this machine from what only leaves the drive.

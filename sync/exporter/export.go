@@ -74,6 +74,11 @@ func carryOut(ctx context.Context, p *Plan) error {
 		p.report.Unchanged = true
 		return p.remember()
 	}
+	if p.o.Pretend || p.o.Confirm != nil {
+		if err := measureExtras(ctx, p); err != nil {
+			return err
+		}
+	}
 	if p.o.Pretend {
 		return p.checkSpace()
 	}

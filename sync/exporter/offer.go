@@ -48,7 +48,7 @@ func fit(ctx context.Context, x *exporter) error {
 	if err != nil {
 		return err
 	}
-	trees := treesSize(x, room)
+	trees := treesSize(x.Plan, room)
 	if 2*trees > p.Free+x.freed() {
 		trees = 0
 	}
@@ -191,7 +191,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space,
 	if room.Free >= own { // nothing leaves for the sake of what stays free
 		in.Room = max(in.Room, kept)
 	}
-	if need := treesSize(x, room); need > 0 && 2*need <= in.Room {
+	if need := treesSize(x.Plan, room); need > 0 && 2*need <= in.Room {
 		in.Room -= need // they come after the payload, and have to find room
 		x.trees.reserved = true
 	}
@@ -205,17 +205,17 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space,
 // third of what their files have, or what the archive before took. They go before packages that
 // nobody asked for where the drive holds them twice over, and are left out by name where there is
 // no room in the end.
-func treesSize(x *exporter, room volume.Space) (sum int64) {
-	if x.trees == nil {
+func treesSize(p *Plan, room volume.Space) (sum int64) {
+	if p.trees == nil {
 		return 0
 	}
-	for _, j := range x.trees.jobs {
+	for _, j := range p.trees.jobs {
 		if j.plan.Action != TreePack {
 			continue
 		}
 		size := j.plan.Bytes/3 + int64(j.plan.Count)*16
-		if held := x.trees.carried[j.plan.Name]; held != nil {
-			it := x.next.current[payload.Key{Kind: payload.Repository, Path: held.File}]
+		if held := p.trees.carried[j.plan.Name]; held != nil {
+			it := p.next.current[payload.Key{Kind: payload.Repository, Path: held.File}]
 			if it != nil {
 				size = it.Size + it.Size/8
 			}

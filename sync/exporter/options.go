@@ -55,7 +55,13 @@ type ExportPlan struct {
 	// other names of packages that are carried once
 	Duplicates []payload.Item `json:"duplicates"`
 	// bytes on the drive for Copy and Compare, in whole clusters
-	Need      int64      `json:"need"`
+	Need int64 `json:"need"`
+	// bytes on the drive for the program that travels along; 0 where it is there already, or has no
+	// room
+	Program int64 `json:"program,omitempty"`
+	// about the bytes on the drive of ebuild repositories that will be packed, of a plan that is
+	// shown
+	Packing   int64      `json:"packing,omitempty"`
 	Free      int64      `json:"free"`
 	Namesakes []Namesake `json:"namesakes"` // other origins of this name on the drive
 	// Selection is what was chosen for a drive that cannot hold everything, or for one client; nil:

@@ -2,9 +2,11 @@ package roundtrip
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +126,47 @@ func TestProgramOnASmallDrive(t *testing.T) {
 	if len(r.Notices) > 0 {
 		t.Errorf("%q", r.Notices)
 	}
+}
+
+// A plan counts the program that travels along, as the run that follows it does; one that has no
+// room is told by both.
+func TestPlanCountsTheProgram(t *testing.T) {
+	const length = 1600 << 10
+	host := manyParts(t, 3, 900<<10)
+	host.Executable = staticProgram(t)
+	if err := os.Truncate(host.Executable, length); err != nil {
+		t.Fatal(err)
+	}
+	drive := t.TempDir()
+	compared := func(want int64, notices int) {
+		t.Helper()
+		plan := mustExport(t, host, exporter.ExportOptions{Drive: drive, Pretend: true})
+		run := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoReadBack: true})
+		if plan.Plan.Program != want || run.Plan.Program != want {
+			t.Errorf("the plan counts %d bytes of the program, the run %d, want %d",
+				plan.Plan.Program, run.Plan.Program, want)
+		}
+		if len(plan.Notices) != notices || !slices.Equal(plan.Notices, run.Notices) {
+			t.Errorf("the plan tells %q, the run %q", plan.Notices, run.Notices)
+		}
+	}
+	compared(length, 0)
+	random(t, filepath.Join(host.DISTDIR, "more.tgz"), 5000)
+	compared(0, 0) // it is there
+	f, err := os.OpenFile(host.Executable, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("another build of as many bytes"), length/2)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	random(t, filepath.Join(host.DISTDIR, "more-2.tgz"), 5000)
+	compared(length, 0)
+
+	drive = filepath.Join(t.TempDir(), "small")
+	smallDisk(t, drive, "10500k")
+	compared(0, 1)
 }
 
 // A request that an export kept has the list of what is installed for the next reader.
