@@ -3,7 +3,11 @@ package drivewriter
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
@@ -78,7 +82,9 @@ func (s *session) mkdirTree(dir string) error {
 
 // removeEmptyDirs removes the directories of the tree that a pull may have left without space of
 // their own: what is allocated next gets it, and later names would be written into that. It is to
-// be called before anything is allocated. One that this process may not remove stays.
+// be called before anything is allocated. One that this process may not remove stays. Those that
+// pkgsneak has not made, or another host of which nothing is known yet, are made again: then they
+// have space of their own, and nobody misses them.
 func removeEmptyDirs(d *drive.Drive, s *session) error {
 	if !s.stale {
 		return nil
@@ -87,10 +93,51 @@ func removeEmptyDirs(d *drive.Drive, s *session) error {
 	if err != nil {
 		return d.PullDamage("reading", layout.TreeDir, err)
 	}
+	others := make(map[string]fs.FileInfo)
 	for _, dir := range dirs {
-		err := s.remove("rmdir", d.Root(), dir)
-		if err != nil && !errors.Is(err, fs.ErrPermission) {
+		info, err := d.Root().Lstat(dir)
+		if err == nil {
+			err = s.remove("rmdir", d.Root(), dir)
+		}
+		switch {
+		case err == nil && !s.isOwn(dir):
+			others[dir] = info
+		case err != nil && !errors.Is(err, fs.ErrPermission):
 			return d.PullDamage("removing", dir, err)
+		}
+	}
+	if len(dirs) == 0 {
+		return nil
+	}
+	if err := s.syncDir("."); err != nil {
+		return err
+	}
+	return s.remakeDirs(others)
+}
+
+// isOwn tells the directories beside the origins, and the one that this session writes: it makes
+// them when it needs them.
+func (s *session) isOwn(dir string) bool {
+	top, _, _ := strings.Cut(s.dir, "/")
+	return slices.ContainsFunc([]string{layout.KeysDir, layout.ClientsDir, top},
+		func(own string) bool { return layout.FoldName(own) == layout.FoldName(dir) })
+}
+
+// remakeDirs makes directories of the tree again that were removed. Where a full drive has no space
+// for one, it had none of its own.
+func (s *session) remakeDirs(dirs map[string]fs.FileInfo) error {
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		err := s.mkdirTree(dir)
+		if durable.IsFull(err) {
+			continue
+		}
+		if err == nil {
+			err = s.do("chtimes", dir, func() error {
+				return s.d.Root().Chtimes(dir, time.Time{}, dirs[dir].ModTime())
+			})
+		}
+		if err != nil {
+			return s.d.PullDamage("making", dir, err)
 		}
 	}
 	if len(dirs) == 0 {

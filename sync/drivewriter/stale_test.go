@@ -3,12 +3,14 @@ package drivewriter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"pkgsneak/sync/layout"
 )
@@ -103,5 +105,57 @@ func TestEmptyDirectoriesGoFirst(t *testing.T) {
 		if err := h.export(context.Background(), mount); err != nil {
 			t.Fatalf("stopped before operation %d: the next export: %v", at, err)
 		}
+	}
+}
+
+// A directory that somebody keeps beside the origins is there after an export, too, with its time.
+// In between it was made again, before all else: a pull may have left it without space of its own.
+func TestEmptyDirectoriesOfOthersStay(t *testing.T) {
+	mount := t.TempDir()
+	tree := filepath.Join(mount, layout.TreeDir)
+	h := newHost(keys()[0], "host")
+	h.pkg("app-misc/a-1.tbz2", "package")
+	if err := h.export(context.Background(), mount); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1700000000, 0)
+	theirs := []string{"Photos 2025", "another-host"}
+	for _, dir := range theirs {
+		if err := errors.Join(os.Mkdir(filepath.Join(tree, dir), 0o755),
+			os.Chtimes(filepath.Join(tree, dir), when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(tree, layout.ClientsDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var ops []string
+	h.tweak = func(w *Writer) {
+		w.stale = true
+		w.hook = func(op, name string) error {
+			if op == "mkdir" || op == "rmdir" || op == "create" {
+				ops = append(ops, op+" "+name)
+			}
+			return nil
+		}
+	}
+	h.pkg("app-misc/b-1.tbz2", "another")
+	if err := h.export(context.Background(), mount); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"rmdir Photos 2025", "rmdir another-host", "rmdir clients",
+		"mkdir Photos 2025", "mkdir another-host"}
+	slices.Sort(ops[:min(3, len(ops))])
+	if len(ops) < len(want) || !slices.Equal(ops[:len(want)], want) {
+		t.Errorf("%q\nwant %q", ops, want)
+	}
+	for _, dir := range theirs {
+		info, err := os.Stat(filepath.Join(tree, dir))
+		if err != nil || !info.ModTime().Equal(when) {
+			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(tree, layout.ClientsDir)); err == nil {
+		t.Error("an empty directory of pkgsneak's own stays")
 	}
 }
