@@ -219,12 +219,25 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		c.out.notice("%s %s", bold("note:"), n)
 	}
 	if !r.Pretended {
-		unmount := "umount " + shellWord(p.Drive) + ", and "
-		if c.opt.export.AnyDirectory && !machine.IsMountPoint(p.Drive) {
-			unmount = ""
-		}
-		c.out.say("Next: %son the client: pkgsneak import %s", unmount, shellWord(p.Drive))
+		c.out.say("Next: %son the client: pkgsneak import %s", unmount(p), shellWord(p.Drive))
 	}
+}
+
+// unmount is the part of a line to type that unmounts a plan's drive; "" where that is an ordinary
+// directory.
+func unmount(p *exporter.ExportPlan) string {
+	mount := p.Drive
+	if !machine.IsMountPoint(p.Drive) {
+		if machine.CheckMounted("export", p.Drive, p.PKGDIR) != nil {
+			return ""
+		}
+		at, err := machine.MountPoint(p.Drive)
+		if err != nil {
+			return ""
+		}
+		mount = at
+	}
+	return "umount " + shellWord(mount) + ", and "
 }
 
 // leftovers prints what was removed of an export that was interrupted.

@@ -12,6 +12,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
+	pkgdrive "pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
@@ -175,7 +176,14 @@ func classify(err error, place string) failure {
 	if row.message != nil {
 		f.message = row.message(err)
 	}
+	above := ""
+	if class == fault.NoTree && place != "" {
+		above = pkgdrive.TreeAbove(place)
+	}
 	switch f.hints = fault.Hints(err, drive); {
+	case above != "":
+		f.hints = []string{"its drive " + shellWord(above) + " has a tree: name that in place of " +
+			drive}
 	case len(f.hints) > 0:
 	case class == fault.Untrusted:
 		f.hints = keyHints(err, drive)

@@ -126,6 +126,8 @@ func storyParams() testscript.Params {
 			case "mount": // in a name space of its own
 				return exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "none",
 					"/mnt").Run() == nil, nil
+			case "overlay": // in such a name space, and on a file system in memory
+				return exec.Command("unshare", "-rm", "sh", "-c", overlay).Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -156,6 +158,10 @@ func storyParams() testscript.Params {
 		},
 	}
 }
+
+// overlay mounts a file system that is neither in memory nor that of a machine of the story.
+const overlay = `mount -t tmpfs none /mnt && cd /mnt && mkdir lower upper work top &&
+mount -t overlay none -o lowerdir=lower,upperdir=upper,workdir=work,userxattr top`
 
 // as NAME: from here on on that machine; it is made if it is new.
 func storyAs(ts *testscript.TestScript, neg bool, args []string) {

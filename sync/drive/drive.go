@@ -58,6 +58,29 @@ func Create(mount string) (*Drive, error) {
 	return d, nil
 }
 
+// OpenToPlan opens a tree for a run that only shows what it would do: a drive is refused that the
+// run could not write to. The result is nil where the run would make the tree.
+func OpenToPlan(mount string) (*Drive, error) {
+	d, err := openMount(mount)
+	if err != nil {
+		return nil, err
+	}
+	err = d.openTree()
+	if err == nil && !d.readOnly {
+		return d, nil
+	}
+	defer d.Close()
+	tree := path.Join(d.mount, layout.TreeDir)
+	_, statErr := d.outer.Lstat(layout.TreeDir)
+	switch {
+	case d.readOnly && (err == nil || errors.Is(err, ErrNoTree)):
+		return nil, &ReadOnlyError{Op: "writing", Path: tree, Err: unix.EROFS}
+	case errors.Is(err, ErrNoTree) && errors.Is(statErr, fs.ErrNotExist):
+		return nil, nil
+	}
+	return nil, err
+}
+
 func openMount(mount string) (*Drive, error) {
 	m, err := openMounted(mount)
 	if err != nil {

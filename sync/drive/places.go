@@ -11,6 +11,7 @@ import (
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/volume"
 )
 
@@ -74,6 +75,59 @@ func CheckPlaces(pkgdir, distdir string, drives ...string) error {
 
 // HasTree reports whether a directory is the place of a drive with a tree in it.
 func HasTree(dir string) bool { return isTree(filepath.Join(dir, layout.TreeDir)) }
+
+// TreeAbove returns the drive with a tree on whose file system a directory without one lies, ""
+// if there is none.
+func TreeAbove(dir string) string {
+	if info, err := os.Stat(filepath.Join(dir, layout.TreeDir)); err == nil && info.IsDir() {
+		return ""
+	}
+	at, err := filepath.Abs(dir)
+	if err == nil {
+		at, err = filepath.EvalSymlinks(at)
+	}
+	if err != nil {
+		return ""
+	}
+	for at != "/" && !machine.IsMountPoint(at) {
+		if at = filepath.Dir(at); HasTree(at) {
+			return at
+		}
+	}
+	return ""
+}
+
+// SecondTreeError reports that a directory, which was to get a tree, lies on a drive that has one.
+type SecondTreeError struct {
+	Verb  string // export or request
+	Dir   string // as it was given
+	Drive string
+}
+
+func (e *SecondTreeError) Error() string {
+	return fmt.Sprintf("%s %q: it lies on the drive %q, which has a tree", e.Verb, e.Dir, e.Drive)
+}
+
+// Class is that of no particular error.
+func (e *SecondTreeError) Class() fault.Class { return fault.Failed }
+
+// Hints name the drive, and the flag.
+func (e *SecondTreeError) Hints(string) []string {
+	return []string{
+		fmt.Sprintf("pkgsneak %s %s", e.Verb, fault.Quote(e.Drive)),
+		fmt.Sprintf("if a second tree is meant: pkgsneak %s %s --any-directory", e.Verb,
+			fault.Quote(e.Dir)),
+	}
+}
+
+// CheckDrive refuses a directory for writing that is no mounted drive, and one on a drive that has
+// its tree elsewhere.
+func CheckDrive(verb, dir, pkgdir string) error {
+	if above := TreeAbove(dir); above != "" {
+		return &SecondTreeError{verb, dir, above}
+	}
+	return machine.CheckMounted(verb, dir, pkgdir)
+}
 
 // OnDriveError reports that the state directory lies on the drive: the signing key would travel
 // with what it signs.

@@ -52,3 +52,28 @@ func TestCheckPlaces(t *testing.T) {
 		}
 	}
 }
+
+// A directory lies on a drive that has a tree further up, unless it has one itself.
+func TestTreeAbove(t *testing.T) {
+	t.Parallel()
+	top := t.TempDir()
+	for _, dir := range []string{"usb/pkgsneak/keys", "usb/a/b", "usb/own/pkgsneak", "usb/own/c",
+		"other"} {
+		if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, "usb/pkgsneak/README.txt"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("usb/a", filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	usb := filepath.Join(top, "usb")
+	for dir, want := range map[string]string{"usb": "", "usb/a": usb, "usb/a/b": usb, "link": usb,
+		"usb/own": "", "usb/own/c": usb, "other": "", "nosuch": ""} {
+		if got := TreeAbove(filepath.Join(top, dir)); got != want {
+			t.Errorf("above %s: %q, want %q", dir, got, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"pkgsneak/sync/clients"
@@ -28,7 +29,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 		return nil, fmt.Errorf("export to %q: %w", o.Drive, err)
 	}
 	if !o.AnyDirectory {
-		if err := machine.CheckMounted(o.Drive, m.PKGDIR); err != nil {
+		if err := drive.CheckDrive("export", o.Drive, m.PKGDIR); err != nil {
 			return nil, err
 		}
 	}
@@ -56,6 +57,15 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 	return x.report, withNamesakes(err, x.report.Plan.Namesakes, x.revoked)
 }
 
+// checkWritable refuses a drive that the run could not write to.
+func checkWritable(mount string) error {
+	d, err := drive.OpenToPlan(mount)
+	if d != nil {
+		d.Close()
+	}
+	return err
+}
+
 // unless is a directory that is looked at, "" if it is not.
 func unless(left bool, dir string) string {
 	if left {
@@ -80,7 +90,7 @@ func carryOut(ctx context.Context, p *Plan) error {
 		}
 	}
 	if p.o.Pretend {
-		return p.checkSpace()
+		return errors.Join(checkWritable(p.o.Drive), p.checkSpace())
 	}
 	if p.o.Confirm != nil {
 		switch ok, err := p.o.Confirm(&p.report.Plan); {

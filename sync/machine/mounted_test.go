@@ -22,7 +22,8 @@ func TestMemoryIsNoDrive(t *testing.T) {
 		}
 		defer os.Remove(drive)
 		var mounted *NotMountedError
-		if err := CheckMounted(drive, t.TempDir()); !errors.As(err, new(*NotMountedError)) {
+		if err := CheckMounted("export", drive, t.TempDir()); !errors.As(err,
+			new(*NotMountedError)) {
 			t.Errorf("%q counts as a drive: %v, %v", drive, err, mounted)
 		}
 		return

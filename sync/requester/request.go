@@ -148,17 +148,13 @@ func openDrive(m machine.Machine, o Options) (*drive.Drive, error) {
 	if err := machine.NeedDirectory("request", o.Drive); err != nil {
 		return nil, err
 	}
+	if err := checkMounted(m, o); err != nil {
+		return nil, err
+	}
 	if !o.Pretend {
-		if err := checkMounted(m, o); err != nil {
-			return nil, err
-		}
 		return drive.Create(o.Drive)
 	}
-	d, err := drive.Open(o.Drive)
-	if errors.Is(err, drive.ErrNoTree) {
-		return nil, nil
-	}
-	return d, err
+	return drive.OpenToPlan(o.Drive)
 }
 
 // checkMounted refuses a drive that is not mounted: nobody would carry the request. A directory
@@ -174,7 +170,7 @@ func checkMounted(m machine.Machine, o Options) error {
 			return nil
 		}
 	}
-	return machine.CheckMounted(o.Drive, m.PKGDIR)
+	return drive.CheckDrive("request", o.Drive, m.PKGDIR)
 }
 
 // identify finds the client's name and key; the first request makes the key.
