@@ -222,7 +222,7 @@ func TestFlagsRefuseValues(t *testing.T) {
 	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"},
 		"TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {
 			"nosuch"}, "NAME": {""}, "FPR": {"", "1234"}}
-	for _, name := range []string{"", "a/b", "keys", ".."} {
+	for _, name := range []string{"", "a/b", "keys", "..", "all"} {
 		if err := (originName{new(string)}).Set(name); err == nil {
 			t.Errorf("an origin may be called %q", name)
 		}
@@ -256,6 +256,9 @@ func TestFlagsHaveTheirOwnFields(t *testing.T) {
 }
 
 func fieldsOf(v flag.Value) (fields []any) {
+	if u, ok := v.(undoable); ok {
+		v = u.Value
+	}
 	list := reflect.ValueOf(v)
 	if w, ok := v.(whole); ok {
 		list = reflect.ValueOf(w.fields)

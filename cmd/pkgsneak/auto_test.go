@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,23 @@ func TestWatchEndsBySignal(t *testing.T) {
 	cancel()
 	if got := <-code; got != exitDone {
 		t.Errorf("exit code %d, %s", got, e.stderr)
+	}
+}
+
+// The worker of auto reads the variables, too, and is told what the command line undoes of them. It
+// takes all that it is told.
+func TestWorkerIsToldWhatIsUndone(t *testing.T) {
+	c := autoRun{&invocation{commandLine: testCommandLine(t, nil), opt: newOptions()}}
+	c.opt.imports.Prune = true
+	words := c.worker()(t.Context()).Args
+	for _, want := range []string{"--origin=all", "--pkgdir=portage", "--max-age=none",
+		"--jobs=auto", "--prune=true", "--replace=false"} {
+		if !slices.Contains(words, want) {
+			t.Errorf("%s is not among %q", want, words)
+		}
+	}
+	if _, err := parseArgs(newApp(testCommandLine(t, nil)), words[1:]); err != nil {
+		t.Error(err)
 	}
 }
 

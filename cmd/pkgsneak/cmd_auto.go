@@ -166,12 +166,12 @@ func (c autoRun) unattended() auto.Options {
 }
 
 // worker starts this program again, also where another version of it lies in its place by now, with
-// the settings of this run.
+// the settings of this run. It reads the variables, too: the command line tells what undoes them.
 func (c autoRun) worker() func(context.Context) *exec.Cmd {
 	words := []string{"pkgsneak", "worker"}
 	for _, f := range flags(unattended...) {
 		d := f.(declared)
-		if value := d.to(c.opt).String(); value != d.initial().String() {
+		if value := d.to(c.opt).String(); d.check(value) == nil {
 			words = append(words, "--"+d.name+"="+value)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -212,9 +211,9 @@ var kindsLeft = groupWhat.of(flagSet{
 // carriedRepos gives which ebuild repositories travel.
 var carriedRepos = groupWhat.of(flagSet{
 	{name: "repos", value: "LIST",
-		usage: "ebuild repositories, with commas between; none: leave them alone", shown: allRepos,
+		usage: "ebuild repositories, with commas between; none: leave them alone",
 		to: func(o *options) flag.Value {
-			return repoList{&o.export.Repos, &o.imports.Repos}
+			return undoable{allNames, text{&o.export.Repos, &o.imports.Repos}}
 		}},
 })
 
@@ -270,7 +269,7 @@ var requesting = groupWhat.of(flagSet{
 var answering = groupWhat.of(flagSet{
 	{name: "for", value: "CLIENT",
 		usage: "only what this client needs, by the name that it has here (pkgsneak clients)",
-		to:    func(o *options) flag.Value { return text{&o.export.For} }},
+		to:    func(o *options) flag.Value { return undoable{allNames, text{&o.export.For}} }},
 	{name: "again", usage: "carry again what is on its way to a client on another drive",
 		to: func(o *options) flag.Value { return toggle{&o.export.Again} }},
 	{name: "keep-requests",
@@ -315,7 +314,9 @@ var repair = groupWhat.of(flagSet{
 
 var oneOrigin = groupWhat.of(flagSet{
 	{name: "origin", value: "ORIGIN", usage: "only what this origin exported",
-		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
+		to: func(o *options) flag.Value {
+			return undoable{allNames, text{&o.imports.Origin, &o.verify.Origin}}
+		}},
 })
 
 // fitting gives which packages are let in that do not fit this machine, and which are left out that
@@ -334,7 +335,7 @@ var excluding = groupOutput.of(flagSet{
 	{name: "exclude-file", value: "FILE",
 		usage: "write the names that the line to type excludes to FILE, which the line then reads",
 		to: func(o *options) flag.Value {
-			return text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile}
+			return undoable{"none", text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile}}
 		}},
 })
 
@@ -361,7 +362,7 @@ var older = groupHow.of(flagSet{
 var guards = groupHow.of(flagSet{
 	{name: "max-age", value: "AGE",
 		usage: "refuse what was signed longer ago, 30d or 12h for instance",
-		to:    func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
+		to:    func(o *options) flag.Value { return undoable{"none", age{&o.imports.MaxAge}} }},
 })
 
 // accepting answers what an import asks about a signature: with nobody there, no is the answer.
@@ -376,18 +377,18 @@ var accepting = groupHow.of(flagSet{
 
 var jobs = groupHow.of(flagSet{
 	{name: "jobs", also: []string{"j"}, value: "N",
-		usage: "files worked on at a time (default: chosen to suit disks and CPUs)",
+		usage: "files worked on at a time; else chosen to suit disks and CPUs",
 		to: func(o *options) flag.Value {
-			return whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers, &o.index.Workers,
-				&o.verify.Workers}}
+			return undoable{"auto", whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers,
+				&o.index.Workers, &o.verify.Workers}}}
 		}},
 })
 
 var dirs = groupWhere.of(flagSet{
 	{name: "pkgdir", value: "DIR", usage: "binary packages; else as Portage is configured",
-		to: func(o *options) flag.Value { return text{&o.pkgdir} }},
+		to: func(o *options) flag.Value { return undoable{"portage", text{&o.pkgdir}} }},
 	{name: "distdir", value: "DIR", usage: "distfiles; else as Portage is configured",
-		to: func(o *options) flag.Value { return text{&o.distdir} }},
+		to: func(o *options) flag.Value { return undoable{"portage", text{&o.distdir}} }},
 	{name: "portageq", group: groupHow,
 		usage: "ask portageq for the settings, which takes a second, instead of reading the files",
 		to:    func(o *options) flag.Value { return toggle{&o.portageq} }},
@@ -420,13 +421,13 @@ var examining = groupWhat.of(flagSet{
 		typed: true,
 		to:    func(o *options) flag.Value { return toggle{&o.explain} }},
 	{name: "ignore", value: "TOPICS", usage: "topics that are not reported, separated by commas",
-		to: func(o *options) flag.Value { return topics{&o.doctor.Ignore} }},
+		to: func(o *options) flag.Value { return undoable{"none", topics{&o.doctor.Ignore}} }},
 })
 
 var autoMode = groupHow.of(flagSet{
 	{name: "auto", value: "ROLE",
 		usage: "export, import or both: what this machine does with a drive that is plugged in",
-		to:    func(o *options) flag.Value { return emptyable{&o.autoMode} }},
+		to:    func(o *options) flag.Value { return undoable{"none", emptyable{&o.autoMode}} }},
 })
 
 var plugged = groupHow.of(flagSet{
@@ -435,7 +436,7 @@ var plugged = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
 	{name: "on-done", value: "COMMAND",
 		usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
-		to:    func(o *options) flag.Value { return emptyable{&o.auto.Hook} }},
+		to:    func(o *options) flag.Value { return undoable{"none", emptyable{&o.auto.Hook}} }},
 	{name: "request", usage: "after an import, write to the drive what this machine has and lacks",
 		to: func(o *options) flag.Value { return toggle{&o.auto.Request} }},
 	{name: "result-file", usage: "leave a text on the drive that tells the result",
@@ -476,11 +477,11 @@ var serving = groupHow.of(flagSet{
 		to:    func(o *options) flag.Value { return text{&o.serve.listen} }},
 	{name: "prefix", group: groupWhere, value: "PATH",
 		usage: "path in front of all others, /funtoo for instance",
-		to:    func(o *options) flag.Value { return emptyable{&o.serve.prefix} }},
+		to:    func(o *options) flag.Value { return undoable{"none", emptyable{&o.serve.prefix}} }},
 	{name: "tls-cert", value: "FILE", usage: "certificate for HTTPS, a PEM file",
-		to: func(o *options) flag.Value { return text{&o.serve.tlsCert} }},
+		to: func(o *options) flag.Value { return undoable{"none", text{&o.serve.tlsCert}} }},
 	{name: "tls-key", value: "FILE", usage: "its key, a PEM file",
-		to: func(o *options) flag.Value { return text{&o.serve.tlsKey} }},
+		to: func(o *options) flag.Value { return undoable{"none", text{&o.serve.tlsKey}} }},
 	{name: "untrusted", group: groupWhat,
 		usage: "serve origins whose key is not trusted here as well; the pages mark them",
 		to:    func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
@@ -488,9 +489,9 @@ var serving = groupHow.of(flagSet{
 		usage: "show to everybody what the machines that import from here have and lack, at /clients/",
 		to:    func(o *options) flag.Value { return toggle{&o.serve.clients} }},
 	{name: "max-connections", value: "N",
-		usage: "how many at a time (1024, less where few files may be open)",
+		usage: "how many at a time; else 1024, less where few files may be open",
 		to: func(o *options) flag.Value {
-			return whole{1, 1 << 20, []*int{&o.serve.maxConnections}}
+			return undoable{"auto", whole{1, 1 << 20, []*int{&o.serve.maxConnections}}}
 		}},
 	{name: "stall", value: "TIME", usage: "drop a client that takes nothing for so long",
 		to: func(o *options) flag.Value { return span{&o.serve.stall} }},
@@ -733,25 +734,50 @@ func (t text) Set(s string) error {
 // Get implements flag.Getter.
 func (t text) Get() any { return t }
 
-// repoList is a list of repositories; "all" is what holds without the flag, and so can undo what a
-// variable sets.
-type repoList []*string
-
-const allRepos = "all"
+// undoable is a value with a word for what holds without the flag, which help shows as its default.
+// Given, it undoes what a variable sets.
+type undoable struct {
+	word string
+	flag.Value
+}
 
 // String implements flag.Value.
-func (r repoList) String() string { return cmp.Or(text(r).String(), allRepos) }
+func (u undoable) String() string {
+	if u.Value == nil || isDefault(u.Value.String()) {
+		return u.word
+	}
+	return u.Value.String()
+}
+
+// isDefault tells a value that nobody gave.
+func isDefault(value string) bool { return value == "" || value == "0" || value == "0s" }
 
 // Set implements flag.Value.
-func (r repoList) Set(s string) error {
-	if strings.TrimSpace(s) == allRepos {
-		return emptyable(r).Set("")
+func (u undoable) Set(s string) error {
+	if strings.TrimSpace(s) != u.word {
+		return u.Value.Set(s)
 	}
-	return text(r).Set(s)
+	switch v := u.Value.(type) {
+	case text:
+		return emptyable(v).Set("")
+	case emptyable:
+		return v.Set("")
+	case topics:
+		*v.list = nil
+		return nil
+	case age:
+		return span(v).Set("0s")
+	case whole:
+		return whole{0, 0, v.fields}.Set("0")
+	}
+	return fmt.Errorf("%q undoes nothing", s)
 }
 
 // Get implements flag.Getter.
-func (r repoList) Get() any { return r }
+func (u undoable) Get() any { return u }
+
+// allNames is the word that undoes a choice among names: an origin and a client cannot have it.
+const allNames = "all"
 
 var errEmpty = errors.New("it is empty: a variable that is not set?")
 
@@ -808,6 +834,9 @@ func (n originName) String() string {
 
 // Set implements flag.Value.
 func (n originName) Set(s string) error {
+	if s == allNames {
+		return fmt.Errorf("%q stands for each of them", s)
+	}
 	if err := layout.CheckNewOrigin(s); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func rootHelp(app *cli.App, width int) string {
 	p.line("")
 	p.paragraph(0,
 		"Flags stand before or after the arguments. Each but those that answer a question, or say what one run is about, has a variable, which the environment or "+
-			confFile+" may set: --state-dir is "+variable("state-dir")+".")
+			confFile+" may set: --state-dir is "+variable("state-dir")+". The default that the help of a command shows in brackets can be given, too, and undoes a variable: --origin "+allNames+", --exclude-file none.")
 	return p.text()
 }
 
@@ -262,7 +262,7 @@ func flagDefault(f cli.Flag) string {
 	if shown == "" {
 		shown = d.initial().String()
 	}
-	if shown == "" || shown == "0" || shown == "0s" {
+	if isDefault(shown) {
 		return ""
 	}
 	return " (" + shown + ")"

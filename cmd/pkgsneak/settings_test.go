@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/doctor"
 )
 
 // flagValueOf runs a command line in a machine of its own and gives what one flag of one verb has
@@ -31,7 +35,7 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 	app.Commands = []*cli.Command{{
 		Name:   "probe",
 		Hidden: true, // the other flags that the file names belong to no command of this program
-		Flags:  flags(common, pretend, lock, newKey, yes),
+		Flags:  flags(common, pretend, lock, newKey, yes, dirs),
 		Action: f.action(0, 0, func(c *invocation) error {
 			for _, f := range c.flags.Command.Flags {
 				if d, ok := f.(declared); ok && d.name == flag {
@@ -75,6 +79,13 @@ func TestSettingsPrecedence(t *testing.T) {
 			"--pretend=no", "pretend", "false"},
 		{"duration", nil, conf, "", "lock-wait", "1m"},
 		{"duration's default", nil, "", "", "lock-wait", "10m"},
+		{"undone", map[string]string{"PKGSNEAK_PKGDIR": "/env"}, "", "--pkgdir portage", "pkgdir",
+			"portage"},
+		{"undone in the environment", map[string]string{"PKGSNEAK_PKGDIR": "portage"},
+			"PKGSNEAK_PKGDIR=/conf\n", "", "pkgdir", "portage"},
+		{"not undone", map[string]string{"PKGSNEAK_PKGDIR": "/env"}, "", "", "pkgdir", "/env"},
+		{"undone by the last word", nil, "PKGSNEAK_PKGDIR=/conf\n",
+			"--pkgdir /flag --pkgdir portage", "pkgdir", "portage"},
 		{"text with a blank", vars, "", "", "name", "from env"},
 	}
 	for _, tt := range tests {
@@ -189,6 +200,50 @@ func TestAnswersAreTyped(t *testing.T) {
 	for _, f := range flags(unattended...) {
 		if d := f.(declared); d.typed {
 			t.Errorf("auto takes --%s", d.name)
+		}
+	}
+}
+
+// What a variable sets, the command line can undo, whatever the flag: a switch with no, any other
+// flag with the default that its help shows. Some have no word for that, because a person can type
+// each value that may be meant.
+func TestEachVariableCanBeUndone(t *testing.T) {
+	typed := map[string]string{
+		"name":      "what is meant can be typed",
+		"state-dir": "its default is a path", "listen": "its default is an address",
+		"label": "its default is a label", "root": "/ is the machine itself",
+		"watch": "the argument counts before it", "lock-wait": "its default is a time",
+		"settle": "its default is a time", "stall": "its default is a time",
+		"grace": "its default is a time",
+	}
+	samples := map[string]string{"N": "7", "AGE": "30d", "TOPICS": doctor.Topics()[0].Name}
+	seen := make(map[string]bool)
+	var all []cli.Flag
+	for _, c := range newApp(testCommandLine(t, nil)).Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			all = append(all, leaf.Flags...)
+		}
+	}
+	for _, f := range visible(all) {
+		d := f.(declared)
+		if d.typed || d.value == "" || typed[d.name] != "" {
+			continue
+		}
+		seen[d.name] = true
+		o := newOptions()
+		v := d.to(o)
+		if err := v.Set(cmp.Or(samples[d.value], "/some")); err != nil ||
+			reflect.DeepEqual(o, newOptions()) {
+			t.Errorf("--%s: %v", d.name, err)
+		}
+		word := strings.Trim(flagDefault(d), " ()")
+		if err := v.Set(word); err != nil || word == "" || !reflect.DeepEqual(o, newOptions()) {
+			t.Errorf("--%s %s leaves what a variable sets: %v", d.name, word, err)
+		}
+	}
+	for _, name := range []string{"origin", "exclude-file", "for", "repos", "max-age", "jobs"} {
+		if !seen[name] {
+			t.Errorf("--%s was not tried", name)
 		}
 	}
 }
