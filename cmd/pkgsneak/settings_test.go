@@ -204,7 +204,7 @@ func TestAnswersAreTyped(t *testing.T) {
 	}
 }
 
-// What a variable sets, the command line can undo, whatever the flag: a switch with no, any other
+// The command line can undo each variable: of a switch with no, of any other
 // flag with the default that its help shows. Some have no word for that, because a person can type
 // each value that may be meant.
 func TestEachVariableCanBeUndone(t *testing.T) {
