@@ -23,8 +23,27 @@ const PackagesLock = ".Packages.portage_lockfile"
 var ErrLocked error = fault.New(fault.Locked, "locked by another program")
 
 // ErrNoLocks is returned when the kernel had no locks to give for noLocksWait: not another program,
-// but mostly an NFS mount without a lock daemon. It is unix.ENOLCK too.
+// but mostly an NFS mount without a lock daemon. It is unix.ENOLCK too, and inside a *NoLocksError.
 var ErrNoLocks = fmt.Errorf("%w: is rpc.statd running? (NFS)", unix.ENOLCK)
+
+// A NoLocksError reports a directory whose file system has no locks to give.
+type NoLocksError struct {
+	Dir string
+	Err error
+}
+
+func (e *NoLocksError) Error() string {
+	return fmt.Sprintf("nothing can be locked in %q: %v", e.Dir, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *NoLocksError) Unwrap() error { return e.Err }
+
+// Hints tell how to get locks there.
+func (e *NoLocksError) Hints(string) []string {
+	return []string{fmt.Sprintf("findmnt -T %s names its file system; on NFS start rpc.statd on this machine and the server, or mount it with -o local_lock=all if no other machine uses it",
+		fault.Quote(e.Dir))}
+}
 
 const (
 	// noLocksWait is how long ENOLCK is taken for something that passes.
@@ -59,6 +78,9 @@ type Lock struct {
 // ErrLocked after o.Wait, and the cause of ctx when that ends first.
 func Acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*Lock, error) {
 	l, err := acquire(ctx, root, name, o)
+	if errors.Is(err, ErrNoLocks) || errors.Is(err, errNeither) {
+		return nil, &NoLocksError{Dir: path.Join(root.Name(), path.Dir(name)), Err: err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking %q: %w", path.Join(root.Name(), name), err)
 	}
@@ -125,6 +147,7 @@ func acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 }
 
 var (
+	errNeither = errors.New("the file system has neither record locks nor hard links")
 	errHeld    = errors.New("held")
 	errRemoved = errors.New("removed by the one who held it")
 )
@@ -273,7 +296,7 @@ func tryLink(root *os.Root, name string) (*Lock, error) {
 	if err := root.Link(name, link); errors.Is(err, fs.ErrNotExist) {
 		return nil, errRemoved
 	} else if err != nil {
-		return nil, fmt.Errorf("the file system has neither record locks nor hard links: %w", err)
+		return nil, fmt.Errorf("%w: %w", errNeither, err)
 	}
 	if !linkIsMine(root, name, link) {
 		root.Remove(link)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/fault"
 )
 
 // enough is how long a test waits for what will happen for certain.
@@ -406,9 +408,15 @@ func TestLockThatTheKernelDoesNotGive(t *testing.T) {
 	for _, wait := range []time.Duration{0, enough} {
 		o.Wait = wait
 		_, err := Acquire(t.Context(), root, "lock", o)
+		var none *NoLocksError
 		if !errors.Is(err, ErrNoLocks) || !errors.Is(err, unix.ENOLCK) ||
-			errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "rpc.statd") {
+			errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "rpc.statd") ||
+			!errors.As(err, &none) || none.Dir != root.Name() {
 			t.Errorf("wait %v: %v", wait, err)
+		}
+		if hints := fault.Hints(err, ""); len(hints) != 1 ||
+			!strings.Contains(hints[0], fault.Quote(root.Name())) {
+			t.Errorf("hints: %q", hints)
 		}
 	}
 }

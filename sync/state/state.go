@@ -209,7 +209,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 		st.lock, err = st.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait,
 			OnWait: o.OnWait})
 		if err != nil {
-			return nil, err
+			return nil, unlockable(err)
 		}
 		if err := st.sweep(); err != nil {
 			return nil, err
@@ -222,6 +222,30 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 		return nil, err
 	}
 	return st, finishRenewing(st)
+}
+
+// UnlockableError reports a state directory on a file system that has no locks, NFS for instance:
+// it belongs on a disk of this machine.
+type UnlockableError struct{ *durable.NoLocksError }
+
+// unlockable makes an *UnlockableError of the error of a lock that nobody holds.
+func unlockable(err error) error {
+	var none *durable.NoLocksError
+	if errors.As(err, &none) {
+		return &UnlockableError{none}
+	}
+	return err
+}
+
+func (e *UnlockableError) Error() string { return "state directory: " + e.NoLocksError.Error() }
+
+// Unwrap gives the error of the directory.
+func (e *UnlockableError) Unwrap() error { return e.NoLocksError }
+
+// Hints name another place, and how to get locks in this one.
+func (e *UnlockableError) Hints(drive string) []string {
+	return append([]string{fmt.Sprintf("keep it on a local disk: mkdir DIR && cp -a %s DIR, then --state-dir DIR or PKGSNEAK_STATE_DIR=DIR in /etc/conf.d/pkgsneak",
+		fault.Quote(e.Dir+"/."))}, e.NoLocksError.Hints(drive)...)
 }
 
 // sweep removes what killed runs left.

@@ -15,6 +15,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
 
@@ -703,5 +704,23 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 			t.Error(err)
 		}
 		again.Close()
+	}
+}
+
+// A state directory that cannot be locked is named, with a place where it could be.
+func TestUnlockable(t *testing.T) {
+	if err := unlockable(durable.ErrLocked); err != durable.ErrLocked {
+		t.Errorf("another program's lock: %v", err)
+	}
+	err := unlockable(fmt.Errorf("x: %w", &durable.NoLocksError{Dir: "/nfs/state",
+		Err: durable.ErrNoLocks}))
+	hints := strings.Join(fault.Hints(err, ""), "\n")
+	for _, want := range []string{"/nfs/state/. DIR", "--state-dir DIR", "local_lock=all"} {
+		if !strings.Contains(hints, want) {
+			t.Errorf("no %q in %s", want, hints)
+		}
+	}
+	if !errors.Is(err, durable.ErrNoLocks) || !strings.Contains(err.Error(), `"/nfs/state"`) {
+		t.Errorf("%v", err)
 	}
 }
