@@ -173,8 +173,12 @@ type queued struct {
 func newQueue(p *planner, bundles []bundle, level Level) *queue {
 	q := &queue{p: p}
 	for i := range bundles {
-		if b := &bundles[i]; b.level == level {
-			q.list = append(q.list, q.look(b, i))
+		b := &bundles[i]
+		if b.level != level {
+			continue
+		}
+		if look := q.look(b, i); look.n > 0 { // else an earlier round has taken it
+			q.list = append(q.list, look)
 		}
 	}
 	heap.Init(q)
@@ -186,15 +190,22 @@ func (q *queue) look(b *bundle, behind int) queued {
 	return queued{b, held, bytes, n, behind}
 }
 
-// take removes the best bundle and returns it; nil if it fell back.
+// take removes the best bundle of which anything is left and returns it; nil if it fell back, or
+// there is none.
 func (q *queue) take() *bundle {
-	first := heap.Pop(q).(queued)
-	now := q.look(first.b, first.behind)
-	if q.Len() > 0 && less(&q.list[0], &now) {
-		heap.Push(q, now)
-		return nil
+	for q.Len() > 0 {
+		first := heap.Pop(q).(queued)
+		now := q.look(first.b, first.behind)
+		switch {
+		case now.n == 0: // others have taken it
+			continue
+		case q.Len() > 0 && less(&q.list[0], &now):
+			heap.Push(q, now)
+			return nil
+		}
+		return first.b
 	}
-	return first.b
+	return nil
 }
 
 // less is the order within a level.

@@ -546,3 +546,47 @@ func BenchmarkMake(b *testing.B) {
 		b.ReportMetric(float64(cmp.Or(plan.Shares[0].Packages, 0)), "packages")
 	}
 }
+
+// crowd is a planner for clients that need the same packages, one in each bundle, on a drive with
+// room for all of them.
+func crowd(clients, packages int) *planner {
+	in := &Input{Room: 1 << 40, Clients: make([]Client, clients)}
+	var bundles []bundle
+	for i := range packages {
+		in.Packages = append(in.Packages, pkg(fmt.Sprintf("cat-a/p%d-1", i), mib, 5, ""))
+		bundles = append(bundles, bundle{lead: i, files: []int{i}, level: Updates})
+	}
+	p := newPlanner(in)
+	for range clients {
+		p.needs = append(p.needs, need{known: true, bundles: bundles})
+	}
+	p.shareRoom()
+	return p
+}
+
+// Bundles of which nothing is left to take do not queue: neither in the second round those of the
+// first one, nor those that another client has taken.
+func TestTakenDoesNotQueue(t *testing.T) {
+	p := crowd(3, 10)
+	p.taken[4] = true
+	if n := newQueue(p, p.needs[0].bundles, Updates).Len(); n != 9 {
+		t.Errorf("%d of 9 queue", n)
+	}
+	p.takeTurns(Updates, true)
+	if n := newQueue(p, p.needs[0].bundles, Updates).Len(); n != 0 || len(p.plan.Groups) != 9 {
+		t.Errorf("%d queue again, %d were taken", n, len(p.plan.Groups))
+	}
+}
+
+// BenchmarkTakeTurns shares 5,000 packages among 100 clients that need all of them.
+func BenchmarkTakeTurns(b *testing.B) {
+	for b.Loop() {
+		p := crowd(100, 5000)
+		for _, shared := range []bool{true, false} {
+			p.takeTurns(Updates, shared)
+		}
+		if len(p.plan.Groups) != 5000 {
+			b.Fatal(len(p.plan.Groups))
+		}
+	}
+}
