@@ -101,41 +101,81 @@ func (d *describer) describe(ctx context.Context, path string) description {
 	return description{e, err}
 }
 
-// fromHost describes a file of the host that has the sum. Its contents are not read where its
-// digests are known, and nothing of it where the host's index vouches for it.
+// fromHost describes a file of the host that has the sum.
 func (d *describer) fromHost(ctx context.Context, h *sourceFile,
 	sum manifest.Digest) (pkgindex.Entry, error) {
-	dir := d.host.packages
-	sums, set, known := dir.cache.Lookup(h.Path, h.info)
-	known = known && set == digest.All
-	if known && sums.Blake2b == sum && h.Index == indexSumsOf(sums) {
-		return h.entry, nil
-	}
-	file, err := dir.open(h.Path, h.info)
+	sums, known := d.host.packages.sumsOf(h)
+	own, err := d.look(ctx, h, sum, &sums, known)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}
-	defer file.Close()
-	if !known {
-		if sums, err = digest.Reader(ctx, file, digest.All, nil); err != nil {
-			return pkgindex.Entry{}, err
-		}
-	}
-	if sums.Blake2b != sum {
-		return pkgindex.Entry{}, durable.ErrChanged
-	}
-	own, err := ownEntry(file, h.Size, h.Path)
-	if err != nil {
-		return pkgindex.Entry{}, err
-	}
-	if err := durable.CheckUnchanged(file, h.info); err != nil {
-		return pkgindex.Entry{}, err
-	}
+	return describeHost(h, own, sums.Sums)
+}
+
+// describeHost makes the entry of a package of the host out of its index, if that is right about
+// it, or else out of what it states of itself.
+func describeHost(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
 	if e, err := entryOf(h, own, sums); err == nil {
 		return e, nil
 	}
-	// the index is wrong about it
 	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums)
+}
+
+// look returns what a package of the host that has the sum states of itself. Its digests are
+// computed, and remembered, unless they are known.
+func (d *describer) look(ctx context.Context, h *sourceFile, sum manifest.Digest, sums *knownSums,
+	known bool) (own pkgindex.Entry, err error) {
+	dir := d.host.packages
+	file, err := dir.open(h.Path, h.info)
+	if err != nil {
+		return own, err
+	}
+	defer file.Close()
+	rules := 0
+	if !known {
+		before := sums.Blake2b
+		if sums.Sums, err = digest.Reader(ctx, file, digest.All, nil); err != nil {
+			return own, err
+		}
+		if before == sums.Blake2b {
+			rules = dir.cache.Approved(h.Path, h.info)
+		}
+	}
+	if sums.Blake2b != sum {
+		return own, durable.ErrChanged
+	}
+	if own, err = ownEntry(file, h.Size, h.Path); err != nil {
+		return own, err
+	}
+	if err := durable.CheckUnchanged(file, h.info); err != nil || known {
+		return own, err
+	}
+	dir.cache.Put(h.Path, h.info, sums.Sums, digest.All)
+	if rules > 0 {
+		dir.cache.Approve(h.Path, h.info, rules)
+	}
+	return own, nil
+}
+
+// decide asks a package of the host that is the one on the drive whether the catalogue's entry is
+// right. Else it returns that of the host's index or, if that is wrong too, its own. The catalogue's
+// stays where the package cannot be read.
+func decide(ctx context.Context, p *Plan, h *sourceFile) pkgindex.Entry {
+	key := payload.Key{Kind: payload.Package, Path: h.Path}
+	e := p.next.entries[h.Path]
+	d := describer{host: p.host}
+	sums, _ := p.host.packages.sumsOf(h)
+	own, err := d.look(ctx, h, p.next.current[key].Sum, &sums, sums.computed == digest.All)
+	if err != nil {
+		return e
+	}
+	if _, same := pkgindex.SameIdentity(e, own); same && indexSums(e) == indexSumsOf(sums.Sums) {
+		return e
+	}
+	if better, err := describeHost(h, own, sums.Sums); err == nil {
+		return better
+	}
+	return e
 }
 
 // fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the

@@ -32,7 +32,7 @@ type result struct {
 	put    layout.Item
 	entry  pkgindex.Entry // of a package: what the catalogue states
 	sums   digest.Sums
-	set    digest.Set // of sums, that are known
+	set    digest.Set // of sums, that were computed
 	reason error      // why it is left out; nil: it was copied
 	hint   string
 	err    error // of the drive, or the end of ctx
@@ -167,16 +167,33 @@ func (p *Plan) forgetHost(todo []payload.Item) {
 
 // checkedBefore returns the digests of a package that was looked through by an earlier export and
 // has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
-func (p *Plan) checkedBefore(it payload.Item, h *sourceFile) *digest.Sums {
+func (p *Plan) checkedBefore(it payload.Item, h *sourceFile) *knownSums {
 	if it.Kind != payload.Package {
 		return nil
 	}
-	cache := p.host.packages.cache
-	sums, set, ok := cache.Lookup(it.Path, h.info)
-	if !ok || set != digest.All || cache.Approved(it.Path, h.info) != binpkg.Rules {
+	known, ok := p.host.packages.sumsOf(h)
+	if !ok || p.host.packages.cache.Approved(it.Path, h.info) != binpkg.Rules {
 		return nil
 	}
-	return &sums
+	return &known
+}
+
+// knownSums are the digests of a package.
+type knownSums struct {
+	digest.Sums
+	computed digest.Set // the rest are those of the host's index
+}
+
+// sumsOf returns the digests of a package that are remembered, if all are known: the MD5 of one
+// that was only held against the SHA1 of the host's index is what the index has now. It is not
+// remembered, or an index that was wrong about it could never be put right.
+func (d *payloadDir) sumsOf(h *sourceFile) (s knownSums, ok bool) {
+	s.Sums, s.computed, _ = d.cache.Lookup(h.Path, h.info)
+	if s.computed == digest.All&^digest.MD5 && h.Index != (IndexSums{}) {
+		copy(s.MD5[:], h.Index[:])
+		return s, true
+	}
+	return s, s.computed == digest.All
 }
 
 // copier copies several files at a time.
@@ -226,11 +243,10 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 						it.Path))
 				return f
 			}
-			f.sums = *j.checked
+			f.sums, f.set = j.checked.Sums, j.checked.computed
 		} else {
-			f.sums = j.sums()
+			f.sums, f.set = j.sums(), digest.BLAKE2B|j.wanted()
 		}
-		f.set = digest.All
 		if f.entry, f.reason = entryOf(j.h, j.own, f.sums); f.reason != nil {
 			f.hint = c.plan.hintIndex()
 		}
@@ -246,7 +262,7 @@ var errRotten = errors.New("damaged: its contents are not what they were when it
 type task struct {
 	it      payload.Item
 	h       *sourceFile
-	checked *digest.Sums   // of a package that was looked through before
+	checked *knownSums     // of a package that was looked through before
 	hash    *digest.Hash   // of a package that is looked through now
 	own     pkgindex.Entry // of a package: what its own metadata states
 	facts   *layout.PackageFacts

@@ -168,8 +168,12 @@ func (p *Plan) off(kind payload.Kind) bool {
 var errAway = errors.New("damaged or missing on the drive, and files of its kind were not looked at here")
 
 // keep leaves a file on the drive as it is.
-func (p *Plan) keep(it payload.Item, h *sourceFile) {
+func (p *Plan) keep(ctx context.Context, it payload.Item, h *sourceFile) {
 	p.report.Kept.Add(it.Size)
+	if p.next.disputes(it, h) && !p.o.Pretend {
+		p.next.setEntry(it.Path, decide(ctx, p, h))
+		return
+	}
 	p.next.keep(it, h)
 }
 

@@ -60,14 +60,26 @@ func (n *nextGeneration) dropEntry(path string) {
 }
 
 // keep leaves a file as it is. The host's index may tell more of it by now than it did when it was
-// copied; where it tells something else, the package itself is asked.
+// copied; where it tells something else, nothing of it counts (disputes).
 func (n *nextGeneration) keep(it payload.Item, h *sourceFile) {
-	if it.Kind != payload.Package || h.Index == (IndexSums{}) || n.entries[it.Path].IsZero() {
-		return
-	}
-	if indexSums(n.entries[it.Path]) == h.Index {
+	if n.twoEntries(it, h) && !n.disputes(it, h) {
 		n.setEntry(it.Path, h.entry)
 	}
+}
+
+// twoEntries reports whether both the catalogue and the host's index describe a package.
+func (n *nextGeneration) twoEntries(it payload.Item, h *sourceFile) bool {
+	return it.Kind == payload.Package && h.Index != (IndexSums{}) && !n.entries[it.Path].IsZero()
+}
+
+// disputes reports whether catalogue and index state different digests of a package that is the
+// same on both sides, or take it for different ones: one of the two is wrong.
+func (n *nextGeneration) disputes(it payload.Item, h *sourceFile) bool {
+	if !n.twoEntries(it, h) {
+		return false
+	}
+	_, same := pkgindex.SameIdentity(n.entries[it.Path], h.entry)
+	return !same || indexSums(n.entries[it.Path]) != h.Index
 }
 
 // vouched brings the entries up to date of what this drive does not carry: the catalogue is the

@@ -122,7 +122,7 @@ func (x *exporter) compareAll(ctx context.Context) error {
 		case s.Action == Compare:
 			p.Compare = append(p.Compare, s.Item)
 		default:
-			x.keep(s.Item, h)
+			x.keep(ctx, s.Item, h)
 		}
 	}
 	if !x.o.NoPackages { // else nobody looked whether they are gone
@@ -221,7 +221,7 @@ func (x *exporter) compare(ctx context.Context) error {
 			it.Reason = fault.Text(err)
 			p.LeftOut = append(p.LeftOut, it)
 		case manifest.Digest(sums.Blake2b) == x.next.current[key].Sum:
-			x.keep(it, h)
+			x.keep(ctx, it, h)
 		default:
 			it.Reason = "rebuilt"
 			p.Copy = append(p.Copy, it)

@@ -19,6 +19,7 @@ import (
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/reindex"
 )
 
 func catalogueOf(t *testing.T, m machine.Machine, path string) map[string]pkgindex.Entry {
@@ -230,6 +231,86 @@ func TestIndexWithOtherHashes(t *testing.T) {
 		}
 		if want := fmt.Sprintf("%x %x", md5.Sum(data), sha1.Sum(data)); sumsOf(e) != want {
 			t.Errorf("%s: %s, want %s", p, sumsOf(e), want)
+		}
+	}
+}
+
+// editIndex changes the first value of a key in a host's index, and returns the path of the package
+// that it belongs to.
+func editIndex(t *testing.T, m machine.Machine, key, value string) string {
+	t.Helper()
+	name := filepath.Join(m.PKGDIR, "Packages")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, entries, _ := strings.Cut(string(data), "\n\n")
+	before, after, found := strings.Cut(entries, "\n"+key+": ")
+	if !found {
+		t.Fatalf("the index has no %s", key)
+	}
+	_, after, _ = strings.Cut(after, "\n")
+	entries = before + "\n" + key + ": " + value + "\n" + after
+	write(t, name, header+"\n\n"+entries)
+	_, entry, _ := strings.Cut(entries[strings.LastIndex(before, "\n\n")+1:], "\nPATH: ")
+	path, _, _ := strings.Cut(entry, "\n")
+	return path
+}
+
+// A wrong MD5 in the host's index is taken over, and goes from each drive when the index is right
+// again.
+func TestIndexWithAWrongMD5(t *testing.T) {
+	t.Parallel()
+	host, first, second := newMachine(t, "host", epoch), t.TempDir(), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	name := editIndex(t, host, "MD5", strings.Repeat("0", 32))
+	mustExport(t, host, exporter.ExportOptions{Drive: first})
+	if md5 := catalogueOf(t, host, first)[name].Get("MD5"); strings.Trim(md5, "0") != "" {
+		t.Fatalf("MD5 %s: this test has nothing to test", md5)
+	}
+	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{Rebuild: true},
+		nil); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(host.PKGDIR, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%x %x", md5.Sum(data), sha1.Sum(data))
+	for _, path := range []string{second, first} {
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); len(r.LeftOut) > 0 {
+			t.Errorf("left out %v", r.LeftOut)
+		}
+		if got := sumsOf(catalogueOf(t, host, path)[name]); got != want {
+			t.Errorf("the catalogue has %s, the package %s", got, want)
+		}
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
+			t.Errorf("one more export copied %v", r.Copied)
+		}
+	}
+}
+
+// An index that is wrong about a package which is on the drive already does not get into the
+// catalogue.
+func TestIndexThatBecomesWrong(t *testing.T) {
+	t.Parallel()
+	for key, value := range map[string]string{"SLOT": "9", "BUILD_ID": "77",
+		"SHA1": strings.Repeat("0", 40), "MD5": strings.Repeat("0", 32)} {
+		host, path := newMachine(t, "host", epoch), t.TempDir()
+		pack(t, host.PKGDIR, "xpak-multi")
+		mustExport(t, host, exporter.ExportOptions{Drive: path})
+		before := catalogueOf(t, host, path)
+		name := editIndex(t, host, key, value)
+		r := mustExport(t, host, exporter.ExportOptions{Drive: path})
+		if len(r.LeftOut)+len(r.Removed) > 0 {
+			t.Errorf("%s: left out %v, removed %v", key, r.LeftOut, r.Removed)
+		}
+		was, is := before[name], catalogueOf(t, host, path)[name]
+		if is.Get(key) != was.Get(key) {
+			t.Errorf("%s: the catalogue has %q, the package %q", key, is.Get(key), was.Get(key))
+		}
+		if !r.Unchanged {
+			t.Errorf("%s: a generation was written, with the entry %v", key, is)
 		}
 	}
 }
