@@ -8,7 +8,7 @@ import (
 // Rules is the number of the rules that Check goes by. It grows whenever Check
 // would refuse a package that it accepted before, so that a remembered verdict
 // can be told from one of today.
-const Rules = 1
+const Rules = 2
 
 // Read reads the metadata of the package file r of size bytes; path is its
 // place below PKGDIR, with slashes. It refuses, with an *InvalidError, what

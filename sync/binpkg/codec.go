@@ -238,12 +238,15 @@ const (
 	zstdHead     = zstdWindowAt + 1
 )
 
+// zstdMagic begins a frame with data; one that is skipped has another.
+var zstdMagic = []byte("\x28\xb5\x2f\xfd")
+
 // narrow makes the first frame of r claim a window of 2^narrowLog bytes at
 // most, if it is one that would be accepted at all.
 func narrow(r byteReader) (narrower io.Reader, changed bool) {
 	head := make([]byte, zstdHead)
 	n, _ := io.ReadFull(r, head) // an error comes again
-	if n == zstdHead && head[zstdFlagsAt]&zstdSingle == 0 {
+	if n == zstdHead && bytes.HasPrefix(head, zstdMagic) && head[zstdFlagsAt]&zstdSingle == 0 {
 		const most, enough = (wideLog - 10) << 3, (narrowLog - 10) << 3
 		if w := head[zstdWindowAt]; w > enough && w <= most {
 			head[zstdWindowAt] = enough

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/zstd"
+
 	"pkgsneak/sync/digest"
 )
 
@@ -95,7 +97,7 @@ func walkOnce(src *source, c codec, rule rules) error {
 	}
 	switch {
 	case out.err == nil:
-	case d.narrowed:
+	case d.narrowed, c == zstandard && errors.Is(out.err, zstd.ErrWindowSizeExceeded):
 		return errNarrow
 	default:
 		err = out.err // rather than what it led to

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -256,6 +257,40 @@ func TestFarMatch(t *testing.T) {
 		entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
 		entry{"image.tar.zst", string(packed)})
 	wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath, "")
+}
+
+// skipped is a frame that every zstd passes over (RFC 8878, section 3.1.2).
+func skipped(data []byte) []byte {
+	head := binary.LittleEndian.AppendUint32(nil, 0x184d2a50)
+	return append(binary.LittleEndian.AppendUint32(head, uint32(len(data))), data...)
+}
+
+// TestSkippableFrame: what is looked through is what zstd unpacks. The second byte of the length of
+// such a frame stands where another one has its window.
+func TestSkippableFrame(t *testing.T) {
+	good := zst(t, tarFile(t, []tar.Header{dir("image"), reg("image/a")}))
+	bad := zst(t, tarFile(t, []tar.Header{dir("image"), reg("image/../../evil")}))
+	const enough, all = 0x8800, 0x9000
+	hiding := append(make([]byte, enough), good...)
+	hiding = append(hiding, skipped(make([]byte, all+len(bad)-len(hiding)-8))...)
+	wide := streamed(t, tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "",
+		strings.Repeat("text ", 20000)))
+	wide[zstdWindowAt] = (wideLog - 10) << 3
+	for _, c := range []struct {
+		name, image, reason string
+	}{
+		{"before", string(skipped(make([]byte, 4))) + string(good), ""},
+		{"behind", string(good) + string(skipped(make([]byte, all))), ""},
+		{"hiding a frame", string(skipped(hiding[:all])) + string(bad), "leaves the image"},
+		{"before a wide window", string(skipped(make([]byte, 4))) + string(wide), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := gpkgFile(t, "x", entry{"gpkg-1", ""},
+				entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
+				entry{"image.tar.zst", c.image})
+			wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath, c.reason)
+		})
+	}
 }
 
 // streamed compresses as a pipe does: the length is not known at first.
