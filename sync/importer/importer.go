@@ -266,10 +266,10 @@ func (in *incoming) leaveOut(d task, err error) {
 // that contradicts the index.
 func (d *task) seal(sums digest.Sums) error {
 	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
-		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
+		return d.contradicted("MD5")
 	}
 	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
-		return &leftOutError{reason: "the catalogue's SHA1 is not the package's own"}
+		return d.contradicted("SHA1")
 	}
 	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
 	if err != nil {

@@ -306,10 +306,16 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 		return &leftOutError{reason: fault.Text(err)}
 	}
 	if key, ok := pkgindex.SameIdentity(d.entry, own); !ok {
-		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own",
-			key)}
+		return d.contradicted(key)
 	}
 	return nil
+}
+
+// contradicted is why a package is left out of which the signed catalogue states something else.
+func (d *task) contradicted(key string) *leftOutError {
+	return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key),
+		hint: "on the build host: pkgsneak index --rebuild, and pkgsneak export " +
+			fault.Quote(d.owners[0].in.at)}
 }
 
 // noteSubstitutes tells what came from another drive than the one whose state is imported.

@@ -268,6 +268,14 @@ func TestIndexWithAWrongMD5(t *testing.T) {
 	if md5 := catalogueOf(t, host, first)[name].Get("MD5"); strings.Trim(md5, "0") != "" {
 		t.Fatalf("MD5 %s: this test has nothing to test", md5)
 	}
+	client, looking := newMachine(t, "client", epoch), importer.ImportOptions{Drive: first,
+		Check: true}
+	trustEach(t, client, host)
+	left := mustImport(t, client, looking).Origins[0].LeftOut
+	if len(left) != 1 || left[0].Path != name ||
+		!strings.Contains(left[0].Hint, "pkgsneak index --rebuild, and pkgsneak export") {
+		t.Errorf("an import that looks leaves out %v", left)
+	}
 	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{Rebuild: true},
 		nil); err != nil {
 		t.Fatal(err)
@@ -287,6 +295,9 @@ func TestIndexWithAWrongMD5(t *testing.T) {
 		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
 			t.Errorf("one more export copied %v", r.Copied)
 		}
+	}
+	if left := mustImport(t, client, looking).Origins[0].LeftOut; len(left) > 0 {
+		t.Errorf("then it leaves out %v", left)
 	}
 }
 
