@@ -158,8 +158,8 @@ func (d *describer) look(ctx context.Context, h *sourceFile, sum manifest.Digest
 }
 
 // decide asks a package of the host that is the one on the drive whether the catalogue's entry is
-// right. Else it returns that of the host's index or, if that is wrong too, its own. The catalogue's
-// stays where the package cannot be read.
+// right. Else it returns that of the host's index or, if that is wrong too, the package's own. The
+// catalogue's stays where the package cannot be read.
 func decide(ctx context.Context, p *Plan, h *sourceFile) pkgindex.Entry {
 	key := payload.Key{Kind: payload.Package, Path: h.Path}
 	e := p.next.entries[h.Path]

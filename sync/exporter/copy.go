@@ -178,24 +178,6 @@ func (p *Plan) checkedBefore(it payload.Item, h *sourceFile) *knownSums {
 	return &known
 }
 
-// knownSums are the digests of a package.
-type knownSums struct {
-	digest.Sums
-	computed digest.Set // the rest are those of the host's index
-}
-
-// sumsOf returns the digests of a package that are remembered, if all are known: the MD5 of one
-// that was only held against the SHA1 of the host's index is what the index has now. It is not
-// remembered, or an index that was wrong about it could never be put right.
-func (d *payloadDir) sumsOf(h *sourceFile) (s knownSums, ok bool) {
-	s.Sums, s.computed, _ = d.cache.Lookup(h.Path, h.info)
-	if s.computed == digest.All&^digest.MD5 && h.Index != (IndexSums{}) {
-		copy(s.MD5[:], h.Index[:])
-		return s, true
-	}
-	return s, s.computed == digest.All
-}
-
 // copier copies several files at a time.
 type copier struct {
 	plan        *Plan

@@ -167,16 +167,6 @@ func (p *Plan) off(kind payload.Kind) bool {
 // errAway is why a file of the drive's list is not carried any longer.
 var errAway = errors.New("damaged or missing on the drive, and files of its kind were not looked at here")
 
-// keep leaves a file on the drive as it is.
-func (p *Plan) keep(ctx context.Context, it payload.Item, h *sourceFile) {
-	p.report.Kept.Add(it.Size)
-	if p.next.disputes(it, h) && !p.o.Pretend {
-		p.next.setEntry(it.Path, decide(ctx, p, h))
-		return
-	}
-	p.next.keep(it, h)
-}
-
 // forget takes a file out of what the next commit lists.
 func forget(p *Plan, key payload.Key) { p.next.forget(key, p.host.files[key]) }
 

@@ -153,6 +153,16 @@ func (x *exporter) compareAll(ctx context.Context) error {
 	return x.measure()
 }
 
+// keep leaves a file on the drive as it is.
+func (p *Plan) keep(ctx context.Context, it payload.Item, h *sourceFile) {
+	p.report.Kept.Add(it.Size)
+	if p.next.disputes(it, h) && !p.o.Pretend {
+		p.next.setEntry(it.Path, decide(ctx, p, h))
+		return
+	}
+	p.next.keep(it, h)
+}
+
 // committedFiles lists what the drive holds of the kinds that are looked at, and takes everything
 // it holds as the beginning of the next generation.
 func (x *exporter) committedFiles() []DriveFile {

@@ -278,3 +278,10 @@ func (d *task) seal(sums digest.Sums) error {
 	d.entry = e
 	return nil
 }
+
+// contradicted is why a package is left out of which the signed catalogue states something else.
+func (d *task) contradicted(key string) *leftOutError {
+	return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key),
+		hint: "on the build host: pkgsneak index --rebuild, and pkgsneak export " +
+			fault.Quote(d.owners[0].in.at)}
+}

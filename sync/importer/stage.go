@@ -311,13 +311,6 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 	return nil
 }
 
-// contradicted is why a package is left out of which the signed catalogue states something else.
-func (d *task) contradicted(key string) *leftOutError {
-	return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key),
-		hint: "on the build host: pkgsneak index --rebuild, and pkgsneak export " +
-			fault.Quote(d.owners[0].in.at)}
-}
-
 // noteSubstitutes tells what came from another drive than the one whose state is imported.
 func noteSubstitutes(op *operation, in *incoming) {
 	counts := make(map[string]int)
