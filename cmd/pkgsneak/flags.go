@@ -349,8 +349,9 @@ var importing = groupWhat.of(flagSet{
 	{name: "no-undo",
 		usage: "do not keep what is replaced or removed: \"pkgsneak undo\" cannot take the import back",
 		to:    func(o *options) flag.Value { return toggle{&o.imports.NoUndo} }},
-	{name: "check", usage: "unpack and look through packages that the build host vouches for too",
-		to: func(o *options) flag.Value { return toggle{&o.imports.Check} }},
+	{name: "check",
+		usage: "unpack and look through what is copied, though the build host vouches for it",
+		to:    func(o *options) flag.Value { return toggle{&o.imports.Check} }},
 })
 
 var older = groupHow.of(flagSet{
