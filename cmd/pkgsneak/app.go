@@ -15,7 +15,15 @@ import (
 func run(ctx context.Context, e *env, words []string) int {
 	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
-	return f.end(ctx, dispatch(ctx, f, app, words))
+	ended, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		f.watchSignals(ctx, ended)
+	}()
+	err := dispatch(ctx, f, app, words)
+	close(ended)
+	<-watched // only one of both has the last word
+	return f.end(ctx, err)
 }
 
 // dispatch finds out what is wanted and does it.

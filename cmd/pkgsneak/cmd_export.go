@@ -42,6 +42,7 @@ func exportVerb(f *commandLine) verb {
 				anywhere, answering, acceptClock, shrink, repair, jobs, dirs, lock),
 			Action: f.action(1, 1, export),
 		},
+		writesDrive: true,
 		examples: []example{
 			{"pkgsneak export --pretend /mnt/usb",
 				"Shows what would be copied and removed, and does nothing."},

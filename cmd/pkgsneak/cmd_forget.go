@@ -31,6 +31,7 @@ func forgetVerb(f *commandLine) verb {
 			Flags:  flags(common, noProgress, pretend, yes, unsigned),
 			Action: f.action(2, 2, forgetOrigin),
 		},
+		writesDrive: true,
 		examples: []example{
 			{"pkgsneak forget --pretend oldhost /mnt/usb",
 				"Shows what would be removed of an origin whose host is gone."},

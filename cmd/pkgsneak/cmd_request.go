@@ -30,6 +30,7 @@ func requestVerb(f *commandLine) verb {
 			Flags:  flags(common, pretend, requesting, anywhere, minimal, dirs, lock),
 			Action: f.action(0, 1+format.MaxWants, requestDrive),
 		},
+		writesDrive: true,
 		examples: []example{
 			{"pkgsneak request --pretend /mnt/usb",
 				"Shows what the request would tell, and writes nothing."},

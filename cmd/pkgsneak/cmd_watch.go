@@ -26,6 +26,7 @@ func watchVerb(f *commandLine) verb {
 				lock),
 			Action: f.action(0, 1, watchDrive),
 		},
+		writesDrive: true,
 		examples: []example{
 			{"pkgsneak watch /mnt/usb",
 				"Exports whenever emerge has finished some packages, until it is stopped."},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,10 +25,11 @@ type commandLine struct {
 	verbs []verb // in the order in which help shows them
 
 	// state, for the end of the run
-	began  time.Time
-	verb   string   // with its subcommand
-	place  string   // its argument DRIVE, else the first
-	places []string // its flags that name a directory of this machine
+	began   time.Time
+	verb    string                 // with its subcommand
+	place   string                 // its argument DRIVE, else the first
+	places  []string               // its flags that name a directory of this machine
+	writing atomic.Pointer[string] // the drive that it changes; nil: none yet
 }
 
 // invocation is one verb at work.
@@ -117,6 +119,10 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 		}
 		if err := c.checkDrive(); err != nil {
 			return err
+		}
+		if f.declared(f.verb).writesDrive && !c.opt.pretend && c.opt.request.File == "" {
+			place := f.place
+			f.writing.Store(&place)
 		}
 		err = profiled(c.opt, func() error { return do(c) })
 		return c.subcommandMeant(err)

@@ -21,8 +21,10 @@ func main() {
 	// file has a mode of its own.
 	syscall.Umask(0o022)
 	tuneMemory()
-	ctx, stop := untilSignal(context.Background())
-	code := run(ctx, processEnv(build{version, commit, commitTime}), os.Args[1:])
+	ctx, again, stop := untilSignal(context.Background())
+	e := processEnv(build{version, commit, commitTime})
+	e.again = again
+	code := run(ctx, e, os.Args[1:])
 	stop()
 	os.Exit(code)
 }

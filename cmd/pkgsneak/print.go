@@ -24,6 +24,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -45,10 +46,10 @@ type printer struct {
 
 	// state
 	out, err screen
-	bar      *bar          // the line that moves, if there is one
-	answers  *bufio.Reader // what is left of the input, from the first question on
-	broken   error         // the first error of writing a result
-	given    repeats       // flags of this run that a hint repeats
+	bar      atomic.Pointer[bar] // the line that moves, if there is one
+	answers  *bufio.Reader       // what is left of the input, from the first question on
+	broken   error               // the first error of writing a result
+	given    repeats             // flags of this run that a hint repeats
 }
 
 // screen is one output and whether it takes colours.
@@ -162,14 +163,14 @@ func (p *printer) buffered() (flush, restore func()) {
 }
 
 func (p *printer) hideBar() {
-	if p.bar != nil {
-		p.bar.hide()
+	if b := p.bar.Load(); b != nil {
+		b.hide()
 	}
 }
 
 func (p *printer) showBar() {
-	if p.bar != nil {
-		p.bar.show()
+	if b := p.bar.Load(); b != nil {
+		b.show()
 	}
 }
 

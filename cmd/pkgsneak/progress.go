@@ -19,7 +19,7 @@ func (c *invocation) watcher() (watch progress.Watcher, done func()) {
 			tick, c.env.now)
 	case c.env.stderrTTY && !c.out.quiet && !c.opt.noProgress:
 		b := newBar(c.out.err, c.env.now, c.env.columns)
-		c.out.bar = b
+		c.out.bar.Store(b)
 		events := progress.OfEvents(b.event)
 		show = func(m progress.Message) {
 			c.notices(m)
@@ -27,7 +27,7 @@ func (c *invocation) watcher() (watch progress.Watcher, done func()) {
 		}
 		done = func() {
 			b.end()
-			c.out.bar = nil
+			c.out.bar.Store(nil)
 		}
 	}
 	return func(m progress.Message) {

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"pkgsneak/sync/fault"
@@ -82,24 +79,6 @@ func stopped(ctx context.Context) bool {
 	case <-time.After(grace):
 		return false
 	}
-}
-
-// stopSignals are those that end a run in good order. A terminal that is closed sends SIGHUP; nohup
-// wants it ignored.
-func stopSignals() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
-}
-
-// untilSignal is the context of a run, which the first signal ends; a second one ends the process
-// at once.
-func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, stopSignals()...)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
 }
 
 // unanswered reports whether a run ended at a question.

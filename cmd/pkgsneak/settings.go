@@ -55,6 +55,11 @@ type env struct {
 	hook durable.Hook
 	// The operation may take from this process, for ever, what it does not need.
 	confines bool
+	// closed by the signal after the one that ended the run's context; nil: there is none
+	again <-chan struct{}
+	exit  func(code int)
+	// how long a run that was told to end may wait without a word; 0: as long as it takes
+	impatience time.Duration
 }
 
 // processEnv is the env of a real process.
@@ -77,8 +82,9 @@ func processEnv(b build) *env {
 		commit:     b.commit,
 		built:      b.time(),
 		booted:     bootTime(),
-
-		confines: true,
+		confines:   true,
+		exit:       os.Exit,
+		impatience: time.Second,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)

@@ -50,8 +50,9 @@ func TestMain(m *testing.M) {
 
 // storyMain is main with a machine of the story around it.
 func storyMain() {
-	ctx, stop := untilSignal(context.Background())
+	ctx, again, stop := untilSignal(context.Background())
 	e := processEnv(build{version: "story"})
+	e.again = again
 	e.observe = signalsAt(ctx, strings.Fields(os.Getenv("STORY_SIGNALS")))
 	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"),
 		os.Getenv("STORY_PROGRAM")

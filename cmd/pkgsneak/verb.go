@@ -12,6 +12,8 @@ type verb struct {
 	results map[string][]any
 	// what the same command does after an interruption; "": it begins anew, or gives that itself
 	goesOn string
+	// it changes the drive that is its argument
+	writesDrive bool
 }
 
 // example is a line that somebody could type, and what it does.
