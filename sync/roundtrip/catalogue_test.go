@@ -301,6 +301,31 @@ func TestIndexWithAWrongMD5(t *testing.T) {
 	}
 }
 
+// An index that takes a package for another one is not believed: the package is left out, until
+// what the hint says is done.
+func TestIndexOfAnotherPackage(t *testing.T) {
+	t.Parallel()
+	for key, value := range map[string]string{"SLOT": "9", "BUILD_ID": "77",
+		"CPV": "app-misc/another-1", "SHA1": strings.Repeat("0", 40)} {
+		host, path := newMachine(t, "host", epoch), t.TempDir()
+		pack(t, host.PKGDIR, "xpak-multi")
+		name := editIndex(t, host, key, value)
+		r := mustExport(t, host, exporter.ExportOptions{Drive: path})
+		if len(r.LeftOut) != 1 || r.LeftOut[0].Path != name ||
+			!strings.Contains(r.LeftOut[0].Hint, "pkgsneak index --rebuild") {
+			t.Errorf("%s: left out %v", key, r.LeftOut)
+		}
+		if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{Rebuild: true},
+			nil); err != nil {
+			t.Fatal(err)
+		}
+		r = mustExport(t, host, exporter.ExportOptions{Drive: path})
+		if len(r.LeftOut) > 0 || len(r.Copied) != 1 {
+			t.Errorf("%s: then copied %v, left out %v", key, r.Copied, r.LeftOut)
+		}
+	}
+}
+
 // An index that is wrong about a package which is on the drive already does not get into the
 // catalogue.
 func TestIndexThatBecomesWrong(t *testing.T) {
