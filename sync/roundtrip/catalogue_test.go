@@ -301,8 +301,8 @@ func TestIndexWithAWrongMD5(t *testing.T) {
 	}
 }
 
-// An index that takes a package for another one is not believed: the package is left out, until
-// what the hint says is done.
+// An index that takes a package for another one is not believed: the package is left out, until the
+// command in the hint was run.
 func TestIndexOfAnotherPackage(t *testing.T) {
 	t.Parallel()
 	for key, value := range map[string]string{"SLOT": "9", "BUILD_ID": "77",
