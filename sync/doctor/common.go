@@ -226,7 +226,7 @@ func (e *commonRules) indexState(ctx context.Context) error {
 	}
 	scan, err := e.dir.Scan(ctx)
 	if err == nil {
-		err = e.dir.FindCopies(ctx, scan)
+		err = e.dir.FindCopies(ctx, scan, nil)
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

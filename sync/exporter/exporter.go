@@ -199,6 +199,11 @@ func saveCaches(p *Plan) error {
 		if err := d.cache.Save(); err != nil {
 			return err
 		}
+		if k == payload.Package {
+			if err := p.host.copies.Save(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

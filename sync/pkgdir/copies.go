@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pipeline"
 )
 
@@ -17,11 +20,17 @@ const (
 	maxCompared = 16
 )
 
+// Sums remembers digests of files in PKGDIR while they stay as they are: a *state.Cache.
+type Sums interface {
+	Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool)
+	Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set)
+}
+
 // FindCopies takes those files out of Misplaced that are the same package as one that was found, by
 // its file name: further links of it, or copies with the same bytes. To Portage both are one
-// package, which it finds where it belongs. Copies are read each time, so that only those ask who
-// report what is left out. The error is ctx's.
-func (d *Dir) FindCopies(ctx context.Context, s *Scan) error {
+// package, which it finds where it belongs. Where remembered is nil, copies are read each time, so
+// that only those ask who report what is left out. The error is ctx's.
+func (d *Dir) FindCopies(ctx context.Context, s *Scan, remembered Sums) error {
 	if len(s.Misplaced) == 0 {
 		return nil
 	}
@@ -36,7 +45,7 @@ func (d *Dir) FindCopies(ctx context.Context, s *Scan) error {
 			found[k] = append(found[k], f.Path)
 		}
 	}
-	var c comparer
+	c := comparer{remembered: remembered}
 	var rest []Problem
 next:
 	for _, p := range s.Misplaced {
@@ -57,39 +66,90 @@ next:
 	return nil
 }
 
-// comparer has the memory through which files are compared.
-type comparer struct{ a, b []byte }
+// comparer compares files.
+type comparer struct {
+	remembered Sums // nil: nothing is
+	a, b       []byte
+}
+
+// compared is one of two files.
+type compared struct {
+	name string
+	file *os.File
+	info fs.FileInfo
+	sums digest.Sums
+	set  digest.Set // that are remembered of it
+}
+
+func (c *comparer) open(d *Dir, name string) (*compared, error) {
+	file, info, err := d.root.OpenRegular(name)
+	if err != nil {
+		return nil, err
+	}
+	f := &compared{name: name, file: file, info: info}
+	if c.remembered != nil {
+		if sums, set, ok := c.remembered.Lookup(name, info); ok {
+			f.sums, f.set = sums, set
+		}
+	}
+	return f, nil
+}
 
 // same compares the contents of two files. One that cannot be read is not the same as another; the
 // error is ctx's.
 func (c *comparer) same(ctx context.Context, d *Dir, a, b string) (bool, error) {
-	x, infoX, err := d.root.OpenRegular(a)
+	x, err := c.open(d, a)
 	if err != nil {
 		return false, nil
 	}
-	defer x.Close()
-	y, infoY, err := d.root.OpenRegular(b)
+	defer x.file.Close()
+	y, err := c.open(d, b)
 	if err != nil {
 		return false, nil
 	}
-	defer y.Close()
-	if os.SameFile(infoX, infoY) {
+	defer y.file.Close()
+	switch {
+	case os.SameFile(x.info, y.info):
 		return true, nil
+	case x.set&y.set&digest.BLAKE2B != 0:
+		return x.sums.Blake2b == y.sums.Blake2b, nil
 	}
+	return c.read(ctx, x, y)
+}
+
+// read compares two files byte by byte. The digest of what is the same is remembered.
+func (c *comparer) read(ctx context.Context, x, y *compared) (bool, error) {
 	if c.a == nil {
 		c.a, c.b = make([]byte, compareSize), make([]byte, compareSize)
 	}
+	hash := digest.New(digest.BLAKE2B)
 	for {
-		n, errX := io.ReadFull(pipeline.Reader{Ctx: ctx, R: x}, c.a)
-		m, errY := io.ReadFull(y, c.b)
+		n, errX := io.ReadFull(pipeline.Reader{Ctx: ctx, R: x.file}, c.a)
+		m, errY := io.ReadFull(y.file, c.b)
 		switch {
 		case ctx.Err() != nil:
 			return false, context.Cause(ctx)
 		case pipeline.AtEnd(errX) != nil, pipeline.AtEnd(errY) != nil,
 			!bytes.Equal(c.a[:n], c.b[:m]):
 			return false, nil
-		case errX != nil:
+		}
+		if c.remembered != nil {
+			hash.Write(c.a[:n])
+		}
+		if errX != nil {
+			c.remember(x, hash.Sum().Blake2b)
+			c.remember(y, hash.Sum().Blake2b)
 			return true, nil
 		}
 	}
+}
+
+// remember puts a digest into the memory, beside what that has of the file.
+func (c *comparer) remember(f *compared, sum digest.Blake2b) {
+	if c.remembered == nil || f.set&digest.BLAKE2B != 0 ||
+		durable.CheckUnchanged(f.file, f.info) != nil {
+		return
+	}
+	f.sums.Size, f.sums.Blake2b = f.info.Size(), sum
+	c.remembered.Put(f.name, f.info, f.sums, f.set|digest.BLAKE2B)
 }

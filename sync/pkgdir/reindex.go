@@ -87,7 +87,7 @@ func (d *Dir) reportCopies(ctx context.Context, r *Report) error {
 	if r.scan == nil || len(r.scan.Misplaced) == 0 {
 		return nil
 	}
-	if err := d.FindCopies(ctx, r.scan); err != nil {
+	if err := d.FindCopies(ctx, r.scan, nil); err != nil {
 		return fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
 	copies := r.scan.Copies
@@ -430,7 +430,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
-	if err := d.FindCopies(ctx, s.scan); err != nil {
+	if err := d.FindCopies(ctx, s.scan, nil); err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)
