@@ -374,8 +374,24 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 	if !e.Cloned.IsZero() {
 		c.out.warn("%s: two machines use its key (seen %s); what either lacks counts as lacking",
 			e.Name, when(e.Cloned, c.env.now()))
-		c.out.hint("on the one that was copied: rm /var/lib/pkgsneak/client.asc; its next request makes a key of its own")
+		c.out.hint(newClientKey)
 	}
+	c.forked(e.Name, e.Forked)
+}
+
+// newClientKey is the way out for two machines with one key.
+const newClientKey = "on the one that was copied: rm " + stateDir + "/client.asc; its next request makes a key of its own"
+
+// forked tells of two machines that ask with one key.
+func (c clientsText) forked(client string, f *clients.Fork) {
+	if f == nil {
+		return
+	}
+	c.out.warn("two machines ask as %s with one key, and replace each other's requests: %s (request of %s) and %s (request of %s); only the newest counts",
+		client, f.One.Client, fault.Serial(f.One.Serial), f.Two.Client,
+		fault.Serial(f.Two.Serial))
+	c.out.hint(newClientKey,
+		"if it is one machine that was set back to a copy of its state: its next request ends this")
 }
 
 // build prints the lines that build what nobody has, and those that fetch what it is compiled from.
@@ -405,6 +421,7 @@ func (c clientsText) build(all []clients.Build) {
 // asked prints what an export found of requests.
 func (c clientsText) asked(list []exporter.Asked) {
 	for _, a := range list {
+		c.forked(a.Client, a.Forked)
 		switch a.State {
 		case clients.New:
 			wants := ""
@@ -416,6 +433,9 @@ func (c clientsText) asked(list []exporter.Asked) {
 			c.out.warn("two machines ask as %s with one key: what either lacks counts as lacking",
 				a.Client)
 		case clients.Older:
+			if a.Forked != nil {
+				break
+			}
 			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
 			if asksTwice(a, list) {
 				c.hintRemoval("it asks under another name now, and nobody writes to this one: ", a)

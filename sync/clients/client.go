@@ -35,9 +35,15 @@ type Client struct {
 	Read time.Time `json:"read,omitzero"`
 	// Cloned is when another request with the same serial was read: two machines have this key.
 	Cloned time.Time `json:"cloned,omitzero"`
-	Has    []Has     `json:"has,omitempty"`
-	Unread []Unread  `json:"unread,omitempty"`
-	Typed  []Typed   `json:"typed,omitempty"`
+	// AskedAs is the client's name in that request, and Previous the serial of the machine's one
+	// before, 0 if it did not remember it.
+	AskedAs  string `json:"asked_as,omitempty"`
+	Previous int64  `json:"previous,omitempty"`
+	// Forked are the last two requests, if one machine cannot have made both.
+	Forked *Fork    `json:"forked,omitempty"`
+	Has    []Has    `json:"has,omitempty"`
+	Unread []Unread `json:"unread,omitempty"`
+	Typed  []Typed  `json:"typed,omitempty"`
 }
 
 // Has is what a client has of an origin, of the packages that the origin listed when it told so.

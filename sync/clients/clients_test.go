@@ -2,6 +2,7 @@ package clients
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +159,60 @@ func TestAcceptTakeForget(t *testing.T) {
 	}
 	if all, err := s.Clients(); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// Two machines with one key each tell what their request follows: that is told however the drives
+// come back, and of one machine it is never told.
+func TestForks(t *testing.T) {
+	type asks struct {
+		client           string
+		serial, previous int64
+	}
+	a := []asks{{"a", 100, 0}, {"a", 110, 100}, {"a", 120, 110}}
+	for _, tt := range []struct {
+		name string
+		list []asks
+		want string // the forks, a word for each request
+	}{
+		{"one machine", a, "- - -"},
+		{"one machine, a drive was lost", []asks{a[0], a[2]}, "- -"},
+		{"one machine, drives in any order", []asks{a[2], a[0], a[1]}, "- - -"},
+		{"one machine under another name", []asks{a[0], {"b", 105, 100}, {"b", 106, 105}}, "- - -"},
+		{"of a program that does not tell", []asks{a[0], {"b", 105, 0}, {"a", 110, 0}}, "- - -"},
+		{"two machines in turn", []asks{a[0], {"b", 105, 100}, a[1], {"b", 115, 105}},
+			"- - b105+a110 a110+b115"},
+		{"the older one comes late", []asks{a[0], {"b", 115, 100}, a[1]}, "- - a110+b115"},
+		{"one name", []asks{a[0], {"a", 105, 100}, a[1]}, "- - a105+a110"},
+		{"set back to a copy once", []asks{a[0], a[1], {"a", 130, 100}, {"a", 140, 130}},
+			"- - a110+a130 -"},
+	} {
+		s := open(t, t.TempDir())
+		c, err := s.Accept(key(t, manifest.ClientUserID("attic")), "attic", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, x := range tt.list {
+			f := found(t, c, x.serial, 0)
+			f.Record.Client, f.Record.Previous, f.Record.Receipts = x.client, x.previous, nil
+			if err := s.Take(f, nil, now); err != nil {
+				t.Fatal(err)
+			}
+			word := "-"
+			if k := f.Forked; k != nil {
+				word = fmt.Sprintf("%s%d+%s%d", k.One.Client, k.One.Serial, k.Two.Client,
+					k.Two.Serial)
+			}
+			got = append(got, word)
+			again, err := s.Find("attic")
+			if err != nil || f.Forked != nil && !f.Forked.same(again.Forked) {
+				t.Errorf("%s: remembered is %+v, %v", tt.name, again, err)
+			}
+		}
+		if text := strings.Join(got, " "); text != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, text, tt.want)
+		}
 	}
 }
 

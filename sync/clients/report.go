@@ -46,6 +46,7 @@ type Entry struct {
 	Read        time.Time            `json:"read,omitzero"`    // when that was read here
 	// when two machines were seen with its key
 	Cloned    time.Time `json:"cloned,omitzero"`
+	Forked    *Fork     `json:"forked,omitempty"` // two requests that one machine cannot have made
 	Minimal   bool      `json:"minimal"`
 	Installed int       `json:"installed"`
 	// the newest generation of Origin of which it told
@@ -273,7 +274,7 @@ func (l *look) isBuilt(atom string) bool {
 // client adds one client.
 func (l *look) client(c *Client) {
 	e := Entry{Name: c.Name, Fingerprint: c.Key, Accepted: c.Accepted, Serial: c.Serial,
-		Read: c.Read, Cloned: c.Cloned, Imported: c.SerialOf(l.origin),
+		Read: c.Read, Cloned: c.Cloned, Forked: c.Forked, Imported: c.SerialOf(l.origin),
 		Transit: []Transiting{}, Wants: []request.Want{}, Failed: []request.Failure{},
 		Unread: append([]Unread{}, c.Unread...), Typed: c.Typed}
 	if len(c.Typed) > 0 {

@@ -20,6 +20,7 @@ type Found struct {
 	Record *request.Record
 	List   []byte   // the installed list, packed; nil if it is not there or was taken
 	Sum    [64]byte // BLAKE2B of the signed list
+	Forked *Fork    // with the one that was read last; nil if one machine can have made both
 	Err    error    // why it cannot be read, for Damaged and Unfinished
 }
 
@@ -68,11 +69,16 @@ func (f *Found) after(catalogues Catalogues, now time.Time) *Client {
 		return nil
 	}
 	c := *f.Client
-	if f.State = c.standing(f.Record.Serial, f.Sum); f.State != New && f.State != Cloned {
+	now = now.UTC().Truncate(time.Second)
+	f.State, f.Forked = c.standing(f.Record.Serial, f.Sum), c.forkedBy(f.Record, now)
+	switch {
+	case f.State == Older && f.Forked != nil && !f.Forked.same(c.Forked):
+		c.Forked = f.Forked
+		return &c
+	case f.State != New && f.State != Cloned:
 		return nil
 	}
 	has, unread := receipts(f.Record, catalogues)
-	now = now.UTC().Truncate(time.Second)
 	if f.State == Cloned {
 		if c.Has = intersect(c.Has, has); !c.Cloned.IsZero() && now.Sub(c.Cloned) < time.Second {
 			return nil
@@ -82,6 +88,7 @@ func (f *Found) after(catalogues Catalogues, now time.Time) *Client {
 	}
 	c.Serial, c.Manifest, c.Read, c.Cloned = f.Record.Serial, Digest(f.Sum), now, time.Time{}
 	c.Has, c.Unread, c.Typed = has, unread, nil
+	c.AskedAs, c.Previous, c.Forked = f.Record.Client, f.Record.Previous, f.Forked
 	return &c
 }
 
@@ -92,7 +99,7 @@ func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
 	if c == nil {
 		return nil
 	}
-	if f.State == Cloned {
+	if f.State != New {
 		if err := s.save(c); err != nil {
 			return err
 		}

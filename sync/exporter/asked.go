@@ -14,6 +14,8 @@ type Asked struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
 	Wants       int                  `json:"wants"`
+	// this request and another one, of another machine with the same key
+	Forked *clients.Fork `json:"forked,omitempty"`
 	// its list of installed packages was blanked on the drive
 	Taken   bool   `json:"taken"`
 	Problem string `json:"problem,omitempty"`

@@ -52,15 +52,17 @@ type Record struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint"` // of the key that signed
 	Serial      int64                `json:"serial"`      // Unix seconds
 	Created     time.Time            `json:"created"`     // by the client's clock, whole seconds
-	Tool        string               `json:"tool,omitempty"`
-	Minimal     bool                 `json:"minimal,omitempty"`
-	Installed   Counts               `json:"installed"`
-	Machine     *Machine             `json:"machine,omitempty"`
-	Roots       *Roots               `json:"roots,omitempty"`
-	Receipts    []Receipt            `json:"receipts,omitempty"`
-	Wants       []Want               `json:"wants,omitempty"`
-	Refused     []Refusal            `json:"refused,omitempty"`
-	Failed      []Failure            `json:"failed,omitempty"`
+	// the serial of this machine's request before, as it remembers it; 0: it does not
+	Previous  int64     `json:"previous,omitempty"`
+	Tool      string    `json:"tool,omitempty"`
+	Minimal   bool      `json:"minimal,omitempty"`
+	Installed Counts    `json:"installed"`
+	Machine   *Machine  `json:"machine,omitempty"`
+	Roots     *Roots    `json:"roots,omitempty"`
+	Receipts  []Receipt `json:"receipts,omitempty"`
+	Wants     []Want    `json:"wants,omitempty"`
+	Refused   []Refusal `json:"refused,omitempty"`
+	Failed    []Failure `json:"failed,omitempty"`
 }
 
 // Counts is how much the installed list is.
@@ -232,6 +234,8 @@ func (r *Record) check() error {
 		return refuse("format %d", r.Format)
 	case r.Serial <= 0 || r.Serial > maxSerial:
 		return refuse("serial %d", r.Serial)
+	case r.Previous < 0 || r.Previous >= r.Serial:
+		return refuse("serial %d after %d", r.Serial, r.Previous)
 	case r.Installed.Packages < 0 || r.Installed.Packages > MaxEntries || r.Installed.Bytes < 0 ||
 		r.Installed.Bytes > MaxList:
 		return refuse("an installed list of %d packages and %d bytes", r.Installed.Packages,

@@ -52,6 +52,8 @@ type Report struct {
 	File     string   `json:"file,omitempty"`
 	NewKey   bool     `json:"new_key"` // made just now: a host has to accept it
 	Problems []string `json:"problems"`
+
+	previous int64 // the serial of the request before this one, 0: not known
 }
 
 // Request gathers what this machine has and lacks, and writes it.
@@ -221,6 +223,7 @@ func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machi
 		return err
 	}
 	r.Serial, r.Dir = max(m.Now().Unix(), last.Serial+1), r.Client
+	r.previous = last.Serial
 	if d == nil || key == nil {
 		return nil
 	}
@@ -245,7 +248,7 @@ func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Driv
 	}
 	g := &gatherer{m: m, st: st, o: o, r: r, here: here, view: view, index: &pkgindex.Index{}}
 	g.record = &request.Record{Format: request.Format, Role: request.Role, Client: r.Client,
-		Fingerprint: r.Fingerprint, Serial: r.Serial,
+		Fingerprint: r.Fingerprint, Serial: r.Serial, Previous: r.previous,
 		Created: m.Now().UTC().Truncate(time.Second), Tool: g.text("pkgsneak " +
 			m.Version), Minimal: o.Minimal}
 	if g.record.Fingerprint == "" {
