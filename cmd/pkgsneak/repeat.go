@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -69,23 +70,38 @@ func (r repeats) all(hints []string) []string {
 
 const program = "pkgsneak "
 
-// elsewhere ends the words of a hint before a command that another machine runs.
-var elsewhereWords = []string{"build host: ", "each client: ", "the client: ", "client types ", `"`}
+// The words of a hint by which a command behind them is one for another machine, and those by which
+// it is one for this machine again.
+var (
+	elsewhereWords = regexp.MustCompile(
+		`\b(on (the|a|each|another) (build )?(host|client)\b[^:]*:|(each|the|a) client types\b)`)
+	hereWords = regexp.MustCompile(`\b(then|here):`)
+)
+
+// runsElsewhere reports whether another machine runs the command behind some words of a hint: where
+// they quote it, or name that machine in the same clause.
+func runsElsewhere(before string) bool {
+	if strings.HasSuffix(before, `"`) {
+		return true
+	}
+	clause := before[strings.LastIndex(before, ";")+1:]
+	there := elsewhereWords.FindAllStringIndex(clause, -1)
+	return there != nil && !hereWords.MatchString(clause[there[len(there)-1][0]:])
+}
 
 // line adds the flags to the commands of one hint.
 func (r repeats) line(hint string) string {
 	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(hint, program)
+	for rest := hint; ; {
+		before, after, found := strings.Cut(rest, program)
 		b.WriteString(before)
 		if !found {
 			return b.String()
 		}
+		there := runsElsewhere(hint[:len(hint)-len(program)-len(after)])
 		b.WriteString(program)
 		verb, _, _ := strings.Cut(after, " ")
-		if !slices.ContainsFunc(elsewhereWords, func(words string) bool {
-			return strings.HasSuffix(before, words)
-		}) && r.takes[verb] != nil {
+		if !there && r.takes[verb] != nil {
 			command, _, _ := strings.Cut(after, ";")
 			b.WriteString(verb)
 			for _, f := range r.given {
@@ -97,6 +113,6 @@ func (r repeats) line(hint string) string {
 			}
 			after = after[len(verb):]
 		}
-		hint = after
+		rest = after
 	}
 }
