@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,6 +73,26 @@ type flagInfo struct {
 	name  string
 	value string                   // what --help calls its value; "" for a switch
 	check func(value string) error // nil: any will do
+	// which values are good, in a sentence that begins with how the flag was written; nil with check
+	takes func(written string) string
+}
+
+// badValue is the error of a value that a flag does not take, with those that it does.
+func (f flagInfo) badValue(written string, err error) error {
+	bad := usageErrorf("flag %q: %w", written, err)
+	if f.takes == nil || errors.As(err, new(*hintError)) {
+		return bad
+	}
+	return withHint(bad, "%s", f.takes(written))
+}
+
+// noValue is the error of a flag at the end of the line that takes a value.
+func (f flagInfo) noValue(written string) error {
+	bad := usageErrorf("flag %q needs a value", written)
+	if f.takes == nil {
+		return bad
+	}
+	return withHint(bad, "%s", f.takes(written))
 }
 
 // flagTable maps each name of each flag of each verb.
@@ -93,7 +114,7 @@ func flagTable(app *cli.App) map[string]flagInfo {
 
 func newFlagInfo(f cli.Flag) flagInfo {
 	if d, ok := f.(declared); ok {
-		return flagInfo{d.name, d.value, d.check}
+		return flagInfo{d.name, d.value, d.check, d.takes}
 	}
 	info := flagInfo{name: f.Names()[0]}
 	if !isSwitch(f) {
@@ -144,7 +165,7 @@ func (p *argParser) long(words []string) (int, error) {
 		return 1, p.flag(info, "--"+name, value, has)
 	}
 	if len(words) < 2 {
-		return 0, usageErrorf("flag %q needs a value", "--"+name)
+		return 0, info.noValue("--" + name)
 	}
 	return 2, p.flag(info, "--"+name, words[1], true)
 }
@@ -198,12 +219,12 @@ func (p *argParser) letters(words []string) (int, error) {
 			value := strings.TrimPrefix(string(letters[i+1:]), "=")
 			if info.check != nil {
 				if err := info.check(value); err != nil {
-					return 0, usageErrorf("flag %q: %w", "-"+name, err)
+					return 0, info.badValue("-"+name, err)
 				}
 			}
 			return 1, p.flag(info, "-"+name, value, true)
 		case len(words) < 2:
-			return 0, usageErrorf("flag %q needs a value", "-"+name)
+			return 0, info.noValue("-" + name)
 		}
 		return 2, p.flag(info, "-"+name, words[1], true)
 	}
@@ -222,7 +243,7 @@ func (p *argParser) flag(info flagInfo, written, value string, has bool) error {
 	case has && info.value == "":
 		on, err := parseBool(value)
 		if err != nil {
-			return usageErrorf("flag %q: %w", written, err)
+			return info.badValue(written, err)
 		}
 		p.flags = append(p.flags, fmt.Sprintf("--%s=%t", info.name, on))
 	case has:
@@ -254,7 +275,7 @@ func (p *argParser) check() error {
 		}
 		if info := newFlagInfo(leaf.Flags[at]); info.value != "" && info.check != nil {
 			if err := info.check(p.values[i]); err != nil {
-				return usageErrorf("flag %q: %w", p.written[i], err)
+				return info.badValue(p.written[i], err)
 			}
 		}
 	}

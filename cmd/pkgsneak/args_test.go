@@ -301,3 +301,37 @@ func allFlags(t *testing.T) []declared {
 	}
 	return all
 }
+
+// Whoever gives a flag a value that is none is told which ones are good, on the command line and in
+// a variable, whatever the flag.
+func TestBadValuesNameGoodOnes(t *testing.T) {
+	app := newApp(&commandLine{env: &env{}, out: &printer{}})
+	refused := 0
+	for _, c := range app.Commands {
+		for _, f := range c.Flags {
+			d, ok := f.(declared)
+			if !ok {
+				continue
+			}
+			for _, value := range []string{"", "no/such value", "all,none"} {
+				words := []string{c.Name, d.String() + "=" + value}
+				_, err := parseArgs(app, words)
+				if err == nil {
+					continue
+				}
+				refused++
+				if hints := classify(err, "").hints; len(hints) != 1 ||
+					!strings.Contains(hints[0], d.takes(d.String())) && d.name != "ignore" {
+					t.Errorf("%q: %v: %q", words, err, hints)
+				}
+			}
+			if _, err := parseArgs(app, []string{c.Name, d.String()}); err != nil &&
+				len(classify(err, "").hints) != 1 {
+				t.Errorf("%s %s without a value: %v", c.Name, d, err)
+			}
+		}
+	}
+	if refused < 100 {
+		t.Errorf("only %d values were refused", refused)
+	}
+}

@@ -100,11 +100,7 @@ func autoDevice(c *invocation) error {
 	role, err := auto.ParseRole(c.opt.autoMode)
 	if err != nil {
 		err = &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
-		if near := nearest(strings.ToLower(c.opt.autoMode),
-			[]string{string(auto.Export), string(auto.Import), string(auto.Both)}); near != "" {
-			err = withHint(err, "PKGSNEAK_AUTO=%s", near)
-		}
-		return err
+		return withHint(err, "%s", autoRoles(c))
 	}
 	// typed by a person: udev gives the kernel's name. With a role, the run finds out
 	if role == auto.None && strings.Contains(c.args[0], "/") {
@@ -147,6 +143,15 @@ func autoDevice(c *invocation) error {
 		return autoDevice(c)
 	}
 	return outcome(code)
+}
+
+// autoRoles tells the good values of PKGSNEAK_AUTO in the place of one that is none.
+func autoRoles(c *invocation) string {
+	if near := nearest(strings.ToLower(c.opt.autoMode), []string{string(auto.Export),
+		string(auto.Import), string(auto.Both)}); near != "" {
+		return "in " + confFile + ": PKGSNEAK_AUTO=" + near
+	}
+	return "in " + confFile + ": PKGSNEAK_AUTO=export where packages are built, import where they go to, both for both"
 }
 
 // autoRun is auto at work, or its worker.

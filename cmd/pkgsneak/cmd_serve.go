@@ -90,7 +90,8 @@ func serve(c *invocation) error {
 	cert, key := c.opt.serve.tlsCert, c.opt.serve.tlsKey
 	switch {
 	case (cert == "") != (key == ""):
-		return usageErrorf("--tls-cert and --tls-key belong together")
+		return withHint(usageErrorf("--tls-cert and --tls-key belong together"),
+			"pkgsneak serve --tls-cert FILE --tls-key FILE")
 	case cert != "":
 		if server.TLS, err = binhost.TLS(cert, key); err != nil {
 			return err
@@ -275,12 +276,14 @@ func (c serveRun) listeners() ([]net.Listener, error) {
 		address = ":" + address
 	}
 	l, err := binhost.Listen(c.ctx, address)
-	if errors.Is(err, unix.EADDRINUSE) {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
 		err = withHint(err, "another program listens there; pkgsneak serve --listen :8081")
-	}
-	if errors.Is(err, fs.ErrPermission) {
+	case errors.Is(err, fs.ErrPermission):
 		err = withHint(err,
 			"ports below 1024 are root's; pkgsneak-serve.socket opens one for an ordinary user")
+	case err != nil:
+		err = withHint(err, "%s", c.takes("listen"))
 	}
 	return []net.Listener{l}, err
 }

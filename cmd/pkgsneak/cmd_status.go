@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/auto"
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
@@ -224,7 +225,13 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 		c.out.say("  trusts        %s %s%s", grouped(k.Fingerprint), k.UserID, problem)
 	}
 	if m.Auto != "" {
-		c.out.say("  when plugged  %s; log: %s", m.Auto, m.AutoLog)
+		role, err := auto.ParseRole(m.Auto)
+		if err != nil {
+			c.out.warn("PKGSNEAK_AUTO: %v", err)
+			c.out.hint(autoRoles(c.invocation))
+			role = "nothing"
+		}
+		c.out.say("  when plugged  %s; log: %s", role, m.AutoLog)
 	}
 	for _, verb := range []string{"export", "import", "undo"} {
 		if r, ok := lastRun(m.Runs, verb); ok {

@@ -58,7 +58,7 @@ func watchDrive(c *invocation) error {
 		return err
 	}
 	if c.opt.watch.Quiet <= 0 {
-		return withHint(usageErrorf("--settle: each change would be an export; a length of time above 0 is wanted"), "--settle 10s")
+		return withHint(usageErrorf("--settle: each change would be an export; a length of time above 0 is wanted"), "%s", c.takes("settle"))
 	}
 	machine, err := c.machine()
 	if err != nil {

@@ -213,7 +213,7 @@ var carriedRepos = groupWhat.of(flagSet{
 	{name: "repos", value: "LIST",
 		usage: "ebuild repositories, with commas between; none: leave them alone",
 		to: func(o *options) flag.Value {
-			return undoable{allNames, text{&o.export.Repos, &o.imports.Repos}}
+			return undoable{allNames, repoNames{&o.export.Repos, &o.imports.Repos}}
 		}},
 })
 
@@ -473,7 +473,7 @@ var watching = groupHow.of(flagSet{
 })
 
 var serving = groupHow.of(flagSet{
-	{name: "listen", group: groupWhere, value: "ADDRESS", usage: "address and port",
+	{name: "listen", group: groupWhere, value: "ADDRESS", usage: "address and port, or a port alone",
 		shown: defaultListen,
 		to:    func(o *options) flag.Value { return text{&o.serve.listen} }},
 	{name: "prefix", group: groupWhere, value: "PATH",
@@ -584,6 +584,25 @@ func (d declared) Apply(set *flag.FlagSet) error {
 // check reports why a value is none.
 func (d declared) check(value string) error { return d.to(newOptions()).Set(value) }
 
+// suited is a kind of value that can tell which ones are good. Of others the flag's usage tells it.
+type suited interface{ suits() string }
+
+// takes tells which values are good. written is how the flag was written, or its variable.
+func (d declared) takes(written string) string {
+	if d.value == "" {
+		return written + " takes yes or no, and is yes without a value"
+	}
+	value, word := d.initial(), ""
+	if u, ok := value.(undoable); ok {
+		value, word = u.Value, ", or "+u.word
+	}
+	good := d.usage
+	if s, ok := value.(suited); ok {
+		good = s.suits()
+	}
+	return written + " takes " + d.value + ": " + good + word
+}
+
 // initial is the value that holds where nobody gives one.
 func (d declared) initial() flag.Value { return d.to(newOptions()) }
 
@@ -628,7 +647,11 @@ func read(c *cli.Context, v variables) (*options, error) {
 		}
 		if err := d.to(o).Set(value); err != nil {
 			// parseArgs has checked the command line's
-			return nil, usageErrorf("%s from %s: %w", variable(d.name), source, err)
+			err = usageErrorf("%s from %s: %w", variable(d.name), source, err)
+			if !errors.As(err, new(*hintError)) {
+				err = withHint(err, "%s", d.takes(variable(d.name)))
+			}
+			return nil, err
 		}
 	}
 	return o, nil
@@ -761,6 +784,8 @@ func (u undoable) Set(s string) error {
 	switch v := u.Value.(type) {
 	case text:
 		return emptyable(v).Set("")
+	case repoNames:
+		return emptyable(v).Set("")
 	case emptyable:
 		return v.Set("")
 	case topics:
@@ -779,6 +804,36 @@ func (u undoable) Get() any { return u }
 
 // allNames is the word that undoes a choice among names: an origin and a client cannot have it.
 const allNames = "all"
+
+// repoNames is a list of repositories; none of them is called as the words that stand for a list.
+type repoNames []*string
+
+// String implements flag.Value.
+func (r repoNames) String() string { return text(r).String() }
+
+// Set implements flag.Value.
+func (r repoNames) Set(s string) error {
+	if list := listWords(s); len(list) > 1 {
+		for _, word := range []string{allNames, importer.NoRepos} {
+			if slices.Contains(list, word) {
+				return fmt.Errorf("%q stands alone, and not in a list", word)
+			}
+		}
+	}
+	return text(r).Set(s)
+}
+
+// Get implements flag.Getter.
+func (r repoNames) Get() any { return r }
+
+func (r repoNames) suits() string {
+	return "names of ebuild repositories with commas between, or none"
+}
+
+// listWords are the words of a list with commas or blanks between.
+func listWords(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
 
 var errEmpty = errors.New("it is empty: a variable that is not set?")
 
@@ -822,6 +877,10 @@ func (f fingerprint) Set(s string) error {
 // Get implements flag.Getter.
 func (f fingerprint) Get() any { return f }
 
+func (f fingerprint) suits() string {
+	return "40 hex digits, which \"pkgsneak key\" shows on the build host"
+}
+
 // originName is a name that an origin can have as it is.
 type originName struct{ name *string }
 
@@ -848,6 +907,10 @@ func (n originName) Set(s string) error {
 // Get implements flag.Getter.
 func (n originName) Get() any { return n }
 
+func (n originName) suits() string {
+	return "a name that a directory can have on every drive, bighost or desk-2 for instance"
+}
+
 // whole is a whole number between two bounds; 0 where nobody gave one.
 type whole struct {
 	least, most int
@@ -866,7 +929,8 @@ func (w whole) String() string {
 func (w whole) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < w.least || n > w.most {
-		return fmt.Errorf("%q is no whole number from %d to %d", s, w.least, w.most)
+		return fmt.Errorf("%q is no whole number from %d to %d", s, w.least,
+			w.most)
 	}
 	for _, field := range w.fields {
 		*field = n
@@ -876,6 +940,10 @@ func (w whole) Set(s string) error {
 
 // Get implements flag.Getter.
 func (w whole) Get() any { return w }
+
+func (w whole) suits() string {
+	return fmt.Sprintf("a whole number from %d to %d", w.least, w.most)
+}
 
 // span is a length of time.
 type span []*time.Duration
@@ -898,7 +966,7 @@ func (d span) String() string {
 func (d span) Set(s string) error {
 	n, err := time.ParseDuration(s)
 	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no length of time like 30s, 10m or 1h30m", s)
+		return fmt.Errorf("%q is no length of time", s)
 	}
 	for _, field := range d {
 		*field = n
@@ -908,6 +976,8 @@ func (d span) Set(s string) error {
 
 // Get implements flag.Getter.
 func (d span) Get() any { return d }
+
+func (d span) suits() string { return "a length of time, 30s, 10m or 1h30m for instance" }
 
 // age is a length of time that may be given in days.
 type age span
@@ -930,6 +1000,8 @@ func (a age) Set(s string) error {
 // Get implements flag.Getter.
 func (a age) Get() any { return a }
 
+func (a age) suits() string { return "an age, 30d or 12h for instance" }
+
 // parseAge reads an age: days as people write them, else hours, minutes and seconds.
 func parseAge(s string) (time.Duration, error) {
 	const day, longest = 24 * time.Hour, 36500
@@ -940,7 +1012,7 @@ func parseAge(s string) (time.Duration, error) {
 	} else if n, err := time.ParseDuration(s); err == nil && n > 0 {
 		return n, nil
 	}
-	return 0, fmt.Errorf("%q is no age like 30d or 12h", s)
+	return 0, fmt.Errorf("%q is no age", s)
 }
 
 // topics is a list of what doctor examines.
@@ -956,7 +1028,7 @@ func (t topics) String() string {
 
 // Set implements flag.Value.
 func (t topics) Set(s string) error {
-	names := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	names := listWords(s)
 	for _, name := range names {
 		if _, ok := doctor.LookUpTopic(name); !ok {
 			return noTopic(name)

@@ -129,6 +129,16 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 	}
 }
 
+// takes tells which values a flag of the command takes.
+func (c *invocation) takes(flag string) string {
+	for _, f := range c.flags.Command.Flags {
+		if d, ok := f.(declared); ok && d.name == flag {
+			return d.takes(d.String())
+		}
+	}
+	return ""
+}
+
 // meansDrive takes a path into a drive's tree for the drive, and notes that.
 func (c *invocation) meansDrive(place string) string {
 	mount := drive.Within(place)

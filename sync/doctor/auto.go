@@ -45,7 +45,7 @@ func judgeAuto(e *facts, l *findings) {
 		Lines: []string{"PKGSNEAK_AUTO=" + role}}
 	switch auto := e.o.Auto; {
 	case auto != "" && !slices.Contains([]string{"export", "import", "both"},
-		strings.ToLower(auto)):
+		strings.ToLower(strings.TrimSpace(auto))):
 		l.tell(Finding{Topic: "auto", Weight: Wrong, Role: who,
 			What: fmt.Sprintf("PKGSNEAK_AUTO=%s is none of export, import and both",
 				auto), Why: "a drive that is plugged in does nothing", Fix: []Fix{conf}})

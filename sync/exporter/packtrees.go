@@ -34,8 +34,10 @@ func (e *UnknownRepoError) Class() fault.Class { return fault.Usage }
 
 // Hints name those that are here.
 func (e *UnknownRepoError) Hints(string) []string {
-	return []string{"--repos takes their names with commas between, or none: " +
-		strings.Join(append(e.Have, NoRepos), ",")}
+	if len(e.Have) == 0 {
+		return []string{"this machine has no repository: look at repos.conf, or leave --repos out"}
+	}
+	return []string{"name some of those that are here: " + strings.Join(e.Have, ",")}
 }
 
 // compareTrees decides which repositories are packed: those of which the drive has none, or another

@@ -91,7 +91,7 @@ func (im *importer) planTrees(ctx context.Context) (err error) {
 // UnknownRepoError reports that a repository was asked for that no drive carries.
 type UnknownRepoError struct {
 	Name string
-	Have []string
+	Have []string // what is carried
 }
 
 func (e *UnknownRepoError) Error() string {
@@ -102,11 +102,12 @@ func (e *UnknownRepoError) Error() string {
 func (e *UnknownRepoError) Class() fault.Class { return fault.Usage }
 
 // Hints name those that are carried.
-func (e *UnknownRepoError) Hints(string) []string {
+func (e *UnknownRepoError) Hints(drive string) []string {
 	if len(e.Have) == 0 {
-		return []string{"the drive carries none: on the build host, export without --repos none"}
+		return []string{"no repository is carried: on the build host: pkgsneak export " + drive +
+			" --repos all"}
 	}
-	return []string{"it carries " + strings.Join(e.Have, ", ")}
+	return []string{"name some of those that are carried: " + strings.Join(e.Have, ",")}
 }
 
 // knownRepos refuses names that nothing has, before anything is done.
