@@ -307,6 +307,9 @@ func lastRun(runs []state.Run, verb string) (state.Run, bool) {
 }
 
 func (c statusText) runLine(r state.Run) string {
-	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive,
-		tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
+	at, result := when(r.When, c.env.now()), r.Result
+	if r.Verb != "undo" { // its result has the figures
+		result = tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file") + ", " + result
+	}
+	return fmt.Sprintf("%s: %s, %s, %s", at, r.Origin, r.Drive, result)
 }

@@ -219,6 +219,8 @@ func (p *Plan) history() error {
 		result = "nothing changed"
 	case len(p.report.LeftOut) > 0:
 		result = fmt.Sprintf("done, %d files left out", len(p.report.LeftOut))
+	case len(p.report.Removed) > 0:
+		result = fmt.Sprintf("done, %d removed", len(p.report.Removed))
 	}
 	t := payload.Count(p.report.Copied)
 	return p.st.AddRun(state.Run{When: p.m.Now(), Verb: "export", Origin: p.name, Drive: p.o.Drive,

@@ -197,6 +197,8 @@ func (op *operation) history() error {
 			result = fmt.Sprintf("done, %d files left out", len(in.LeftOut))
 		case len(in.Copied)+len(in.Pruned) == 0:
 			result = "nothing to do"
+		case len(in.Pruned) > 0:
+			result = fmt.Sprintf("done, %d removed", len(in.Pruned))
 		}
 		t := payload.Count(in.Copied)
 		err := op.st.AddRun(state.Run{When: op.m.Now(), Verb: "import", Origin: in.Plan.Origin,

@@ -128,13 +128,13 @@ func (u *undo) history() error {
 	if u.m.Unattended {
 		return nil
 	}
-	t := payload.Count(u.report.Restored)
-	result := "taken back"
+	restored, removed := payload.Count(u.report.Restored), payload.Count(u.report.Removed)
+	run := state.Run{When: u.m.Now(), Verb: "undo",
+		Result: "taken back" + counted(restored, "restored") + counted(removed, "removed"),
+		Files:  restored.Files + removed.Files, Bytes: restored.Bytes + removed.Bytes}
 	if n := len(u.report.Stays); n > 0 {
-		result = fmt.Sprintf("taken back, %d files stay as they are", n)
+		run.Result += fmt.Sprintf(", %d files stay as they are", n)
 	}
-	run := state.Run{When: u.m.Now(), Verb: "undo", Result: result,
-		Files: t.Files + len(u.report.Removed), Bytes: t.Bytes}
 	for _, o := range u.report.Origins {
 		run.Origin, run.Serial = o.Name, o.Serial
 	}
@@ -329,4 +329,12 @@ func (u *undo) removeLists() error {
 		}
 	}
 	return nil
+}
+
+// counted tells what became of some files, for status; "" of none.
+func counted(t payload.Tally, did string) string {
+	if t.Files == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d %s (%s)", t.Files, did, fault.Size(t.Bytes))
 }
