@@ -73,7 +73,8 @@ type flagInfo struct {
 	name  string
 	value string                   // what --help calls its value; "" for a switch
 	check func(value string) error // nil: any will do
-	// which values are good, in a sentence that begins with how the flag was written; nil with check
+	// which values are good, in a sentence that begins with how the flag was written; nil where
+	// check is
 	takes func(written string) string
 }
 

@@ -3,6 +3,7 @@ package drive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,51 @@ func CheckPlaces(pkgdir, distdir string, drives ...string) error {
 		}
 		if at := treeAround(place.dir, drives); at != "" {
 			return &InTreeError{place.key, place.dir, at}
+		}
+	}
+	return nil
+}
+
+// NoParentError reports that the directory is missing in which one was to be made: a name that is
+// misspelt would make a tree of its own.
+type NoParentError struct {
+	What   string // "PKGDIR", "DISTDIR" or "the file"
+	Path   string // as it was given
+	Parent string
+}
+
+func (e *NoParentError) Error() string {
+	return fmt.Sprintf("%s %q: there is no directory %q to make it in", e.What, e.Path, e.Parent)
+}
+
+// Class is that of no particular error.
+func (e *NoParentError) Class() fault.Class { return fault.Failed }
+
+// Hints name the command that makes it.
+func (e *NoParentError) Hints(string) []string {
+	return []string{"look at the spelling; if it is meant: mkdir -p " + fault.Quote(e.Parent)}
+}
+
+// CheckParent refuses a name of something new whose directory is missing.
+func CheckParent(what, name string) error {
+	at := filepath.Clean(name)
+	if _, err := os.Lstat(at); err == nil { // it may be a link to nothing, which is told elsewhere
+		return nil
+	}
+	if _, err := os.Stat(filepath.Dir(at)); errors.Is(err, fs.ErrNotExist) {
+		return &NoParentError{What: what, Path: name, Parent: filepath.Dir(at)}
+	}
+	return nil
+}
+
+// CheckParents is CheckParent for a PKGDIR and a DISTDIR ("": not looked at).
+func CheckParents(pkgdir, distdir string) error {
+	for _, place := range []struct{ key, dir string }{{"PKGDIR", pkgdir}, {"DISTDIR", distdir}} {
+		if place.dir == "" {
+			continue
+		}
+		if err := CheckParent(place.key, place.dir); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -28,6 +28,9 @@ func checkFile(file string) error {
 	case err == nil && !info.Mode().IsRegular():
 		return fmt.Errorf("writing %q: it is no regular file", file)
 	}
+	if err := drive.CheckParent("the file", file); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
 	return nil
 }
 

@@ -31,7 +31,7 @@ func Confine(m machine.Machine, o Options) sandbox.Confined {
 	}
 	c.Write = append(c.Write, m.StateDir)
 	switch {
-	case o.File != "":
+	case o.File != "" && checkFile(o.File) == nil:
 		c.Write = append(c.Write, filepath.Dir(o.File))
 	case o.Drive != "":
 		c.Write = append(c.Write, clientsOn(o.Drive))
