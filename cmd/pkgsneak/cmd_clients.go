@@ -204,7 +204,7 @@ func (c *invocation) confirmClient(o *clients.Offered) error {
 	c.out.notice("Compare it with the fingerprint that pkgsneak request showed on the client.")
 	ok, err := c.out.ask(c.ctx, "Obey this client?")
 	if err == nil && !ok {
-		err = fault.ErrDeclined
+		err = fault.ErrNotTrusted
 	}
 	return err
 }

@@ -131,8 +131,10 @@ func trustKeys(c *invocation) error {
 		}
 	}
 	switch {
-	case e.declined && len(e.decisions) == 0:
+	case e.declined && len(e.decisions) == 0 && e.opt.never:
 		return fault.ErrDeclined
+	case e.declined && len(e.decisions) == 0:
+		return fault.ErrNotTrusted
 	case len(e.kept) > 0 && len(e.decisions) == 0:
 		return e.kept[0]
 	case len(e.spent) > 0 && len(e.decisions)+len(e.report.Already) == 0:

@@ -48,11 +48,11 @@ var exitMeanings = []struct {
 	{exitFound, "doctor or index --check found something"},
 	{exitNoTree, "no pkgsneak tree there"},
 	{exitLocked, "locked by another program"},
-	{exitUntrusted, "not trusted, or wrong signature"},
+	{exitUntrusted, "not trusted, also by the answer to a question; or wrong signature"},
 	{exitOlder, "older than what is here"},
 	{exitGone, "drive gone or failing"},
 	{exitSpace, "not enough space"},
-	{exitInterrupted, "interrupted"},
+	{exitInterrupted, "interrupted, or cancelled at another question, as with emerge --ask"},
 }
 
 // failure is an error as a person and a script get to see it.

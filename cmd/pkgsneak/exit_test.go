@@ -52,6 +52,7 @@ func TestClassify(t *testing.T) {
 		{"interrupted before a file", &exporter.InterruptedError{Total: 5}, 130,
 			"no file was complete"},
 		{"no at the question", fault.ErrDeclined, 130, ""},
+		{"no to a key", fault.ErrNotTrusted, 12, ""},
 		{"nothing there", fmt.Errorf("export: %w",
 			&exporter.NothingError{Notices: []string{"quickpkg it"}}), 1, "quickpkg it"},
 		{"not mounted", &machine.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1,
