@@ -219,6 +219,16 @@ func (c *invocation) notOffered(store *clients.Store) error {
 		c.out.say("%s is accepted already", bold(client.Name))
 		return done(c, clientReport{client.Name, client.Key})
 	}
+	name, key, err := clients.Unforget(store, c.args[0])
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		c.out.say("%s was forgotten here, and is not passed over any more", bold(name))
+		c.out.hint("the next export to a drive with its request shows the fingerprint: pkgsneak export DRIVE; then: pkgsneak clients accept " +
+			clients.Word(name, key))
+		return done(c, clientReport{name, key})
+	}
 	return unknownClient(store, c.args[0])
 }
 
@@ -253,7 +263,7 @@ func clientsForget(c *invocation) error {
 		}
 		for _, id := range broken {
 			if strings.EqualFold(id, word) || id == "name."+word {
-				if err := store.Forget(id); err != nil {
+				if err := store.Forget(id, word, c.env.now()); err != nil {
 					return err
 				}
 				c.out.say("%s %s", red("forgot"), bold(word))
@@ -265,7 +275,7 @@ func clientsForget(c *invocation) error {
 			return err
 		}
 		if client != nil {
-			if err := store.Forget(client.ID()); err != nil {
+			if err := store.Forget(client.ID(), client.Name, c.env.now()); err != nil {
 				return err
 			}
 			c.out.say("%s %s", red("forgot"), bold(client.Name))
@@ -278,7 +288,7 @@ func clientsForget(c *invocation) error {
 		if o == nil {
 			return unknownClient(store, word)
 		}
-		if err := store.ForgetOffer(o); err != nil {
+		if err := store.ForgetOffer(o, c.env.now()); err != nil {
 			return err
 		}
 		c.out.say("%s %s, which nobody had accepted", red("forgot"), bold(o.Name))
@@ -455,6 +465,12 @@ func (c clientsText) asked(list []exporter.Asked) {
 			if installedAnew(a, list) {
 				c.hintRemoval("if that is the key which this client had before it was installed anew: ", a)
 			}
+		case clients.Before:
+			c.out.notice("%s the request in clients/%s is passed over: its key was forgotten here on %s, after the request was made",
+				bold("note:"), a.Dir, fault.Time(a.Forgotten))
+			c.hintRemoval("if nobody asks with that key any more: ", a)
+			c.out.hint("if that client is wanted again: pkgsneak clients accept " +
+				string(a.Fingerprint))
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
 		case clients.Unfinished:

@@ -151,10 +151,10 @@ func TestAcceptTakeForget(t *testing.T) {
 	if has(false, false); len(c.Unread) != 1 {
 		t.Errorf("%+v", c.Unread)
 	}
-	if err := s.Forget("../x"); err == nil {
+	if err := s.Forget("../x", "x", now); err == nil {
 		t.Error("a path was taken for a client")
 	}
-	if err := s.Forget(c.ID()); err != nil {
+	if err := s.Forget(c.ID(), c.Name, now); err != nil {
 		t.Fatal(err)
 	}
 	if all, err := s.Clients(); err != nil || len(all) != 0 {
@@ -213,6 +213,42 @@ func TestForks(t *testing.T) {
 		if text := strings.Join(got, " "); text != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, text, tt.want)
 		}
+	}
+}
+
+// Of the keys that were forgotten a bounded number is remembered, the last ones.
+func TestForgottenAreBounded(t *testing.T) {
+	s := open(t, t.TempDir())
+	fpr := func(i int) manifest.Fingerprint {
+		return manifest.Fingerprint(fmt.Sprintf("%040X", 1<<20-i)) // the oldest have the last names
+	}
+	for i := range request.MaxClients + 3 {
+		at := now.Add(time.Duration(i) * time.Second)
+		if err := noteForgotten(s, fpr(i), "attic", at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := s.names(forgottenDir)
+	if err != nil || len(names) != request.MaxClients {
+		t.Fatalf("%d are remembered, %v", len(names), err)
+	}
+	for i, want := range map[int]bool{0: false, 2: false, 3: true, request.MaxClients + 2: true} {
+		if got := forgottenKey(s, fpr(i)) != nil; got != want {
+			t.Errorf("number %d is remembered: %v", i, got)
+		}
+	}
+	if _, key, err := Unforget(s, "nobody"); key != "" || err != nil {
+		t.Errorf("%s, %v", key, err)
+	}
+	if _, _, err := Unforget(s, "attic"); err == nil {
+		t.Error("one of many was chosen")
+	}
+	name, key, err := Unforget(s, string(fpr(7)))
+	if name != "attic" || key != fpr(7) || err != nil || forgottenKey(s, key) != nil {
+		t.Errorf("%s, %s, %v", name, key, err)
+	}
+	if err := noteForgotten(s, "name.x", "x", now); err != nil || forgottenKey(s, "name.x") != nil {
+		t.Errorf("without a key: %v", err)
 	}
 }
 
@@ -392,7 +428,7 @@ func TestFind(t *testing.T) {
 	if _, err := s.Accept(theirs, "attic", now); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Forget("name.attic"); err != nil {
+	if err := s.Forget("name.attic", "attic", now); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Find("attic"); err == nil {

@@ -16,6 +16,7 @@
 //	STATE/drives/ID.ORIGIN           JSON: type Drive, one for each drive and origin
 //	STATE/catalogues/ORIGIN.N        JSON: the sums of a catalogue of this host, in its order
 //	STATE/offered/FINGERPRINT        JSON: a client that asked and that nobody accepted
+//	STATE/forgotten/FINGERPRINT      JSON: type Forgotten: its requests from before do not count
 //
 // Every file is replaced as a whole, under the lock of the state directory, which the caller holds.
 // The file client is written last, and names the request that counts. An odd one is an error that

@@ -2,7 +2,9 @@ package clients
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/request"
 	"pkgsneak/sync/state"
 )
 
@@ -60,8 +63,11 @@ func (s *Store) Offer(f *Found, now time.Time) error {
 	case len(names) >= maxOffers:
 		return fmt.Errorf("its key is not remembered: %d others ask already (pkgsneak clients forget NAME makes room)", maxOffers)
 	}
-	return s.writeJSON(path.Join(offersDir, file),
-		offer{format, f.Dir, seen, string(f.Key.Armor())})
+	if err := s.writeJSON(path.Join(offersDir, file),
+		offer{format, f.Dir, seen, string(f.Key.Armor())}); err != nil {
+		return err
+	}
+	return unforget(s, f.Signer)
 }
 
 // Offers returns the clients that nobody has accepted, by name. An odd file counts as none.
@@ -138,5 +144,107 @@ func (s *Store) dropOffer(fpr manifest.Fingerprint) error {
 	return s.root.SyncDir(offersDir)
 }
 
-// ForgetOffer forgets an offered client; its next request offers it again.
-func (s *Store) ForgetOffer(o *Offered) error { return s.dropOffer(o.Fingerprint) }
+// ForgetOffer forgets an offered client; a request that it makes after now offers it again.
+func (s *Store) ForgetOffer(o *Offered, now time.Time) error {
+	if err := noteForgotten(s, o.Fingerprint, o.Name, now); err != nil {
+		return err
+	}
+	return s.dropOffer(o.Fingerprint)
+}
+
+// forgottenDir is below the state directory. It has a file for each key that was forgotten, so that
+// the requests which lie on drives since before do not offer it again.
+const forgottenDir = "forgotten"
+
+// Forgotten is a client that was forgotten here.
+type Forgotten struct {
+	Format int       `json:"format"`
+	Name   string    `json:"name"`
+	When   time.Time `json:"when"` // by this host's clock
+}
+
+// noteForgotten notes that a client is about to be forgotten. One without a key asks by no
+// request.
+func noteForgotten(s *Store, fpr manifest.Fingerprint, name string, now time.Time) error {
+	if valid, err := manifest.ParseFingerprint(string(fpr)); err != nil || valid != fpr {
+		return nil
+	}
+	err := s.writeJSON(path.Join(forgottenDir, string(fpr)),
+		Forgotten{format, name, now.UTC().Truncate(time.Second)})
+	if err != nil {
+		return err
+	}
+	return dropOldestForgotten(s)
+}
+
+// dropOldestForgotten bounds how many are remembered.
+func dropOldestForgotten(s *Store) error {
+	names, err := s.names(forgottenDir)
+	if err != nil || len(names) <= request.MaxClients {
+		return err
+	}
+	when := make(map[string]time.Time, len(names))
+	for _, name := range names {
+		if f := forgottenKey(s, manifest.Fingerprint(name)); f != nil {
+			when[name] = f.When
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return when[a].Compare(when[b]) })
+	for _, name := range names[:len(names)-request.MaxClients] {
+		if err := unforget(s, manifest.Fingerprint(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgottenKey is what is remembered of a key that was forgotten, nil if nothing is. An odd file
+// counts as none.
+func forgottenKey(s *Store, fpr manifest.Fingerprint) *Forgotten {
+	data, err := s.read(path.Join(forgottenDir, string(fpr)))
+	var f Forgotten
+	if err != nil || decode(data, &f) != nil || f.Format != format ||
+		layout.CheckOriginName(f.Name) != nil {
+		return nil
+	}
+	return &f
+}
+
+// unforget has the next request of a key offer it again.
+func unforget(s *Store, fpr manifest.Fingerprint) error {
+	if s.readOnly {
+		return state.ErrReadOnly
+	}
+	err := s.root.Remove(path.Join(forgottenDir, string(fpr)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remembering a client: %w", err)
+	}
+	return s.root.SyncDir(forgottenDir)
+}
+
+// Unforget is for a client that is wanted again: whatever request of it is read next offers it. It
+// returns its name and key; no key if none of that name or fingerprint was forgotten. Several of
+// one name are an error.
+func Unforget(s *Store, nameOrKey string) (name string, fpr manifest.Fingerprint, err error) {
+	all, err := s.names(forgottenDir)
+	if err != nil {
+		return "", "", err
+	}
+	for _, key := range all {
+		f := forgottenKey(s, manifest.Fingerprint(key))
+		switch {
+		case f == nil || !Means(nameOrKey, f.Name, manifest.Fingerprint(key)):
+		case fpr != "":
+			return "", "", fmt.Errorf("several clients called %q were forgotten: name the fingerprint", nameOrKey)
+		default:
+			name, fpr = f.Name, manifest.Fingerprint(key)
+		}
+	}
+	if fpr == "" {
+		return "", "", nil
+	}
+	return name, fpr, unforget(s, fpr)
+}

@@ -49,6 +49,11 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 				f.State, f.Err = Unfinished, e
 			}
 		}
+		if f.State == Unknown {
+			if x := forgottenKey(s, f.Signer); x != nil && !f.made.After(x.When) {
+				f.State, f.Forgotten = Before, x.When
+			}
+		}
 		if f.Client = byKey[f.Signer]; f.Client != nil && f.Record != nil {
 			f.State = f.Client.standing(f.Record.Serial, f.Sum)
 		}
@@ -74,7 +79,7 @@ func (f *Found) read(d *drive.Drive, ring manifest.Ring, now time.Time) error {
 		if best, _, err = d.ClientCopies(f.Dir, manifest.Ring{key}, now); err != nil {
 			return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
 		}
-		f.State, f.Signer = Unknown, best.Signed.Signer
+		f.State, f.Signer, f.made = Unknown, best.Signed.Signer, best.Signed.Timestamp
 		return nil
 	}
 	if err != nil {

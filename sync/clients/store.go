@@ -40,7 +40,7 @@ const (
 
 // allDirs are all of them. Those that are missing are made with the first, so that who may read
 // them can be granted once.
-var allDirs = []string{clientsDir, drivesDir, cataloguesDir, offersDir}
+var allDirs = []string{clientsDir, drivesDir, cataloguesDir, offersDir, forgottenDir}
 
 // FileError reports which file of the state directory cannot be used, and why. It is left as it is.
 type FileError struct {
@@ -279,14 +279,18 @@ func (s *Store) mayAdd(c *Client) error {
 	return nil
 }
 
-// Forget removes a client and what is remembered of it. id is Client.ID.
-func (s *Store) Forget(id string) error {
+// Forget removes a client and what is remembered of it. id is Client.ID. Its requests from before
+// now do not offer it again.
+func (s *Store) Forget(id, name string, now time.Time) error {
 	if s.readOnly {
 		return state.ErrReadOnly
 	}
 	dir := path.Join(clientsDir, id)
 	if !fs.ValidPath(dir) || path.Dir(dir) != clientsDir {
 		return fmt.Errorf("forgetting the client %q: no such client", id)
+	}
+	if err := noteForgotten(s, manifest.Fingerprint(id), name, now); err != nil {
+		return err
 	}
 	if err := s.root.RemoveAll(dir); err != nil {
 		return fmt.Errorf("forgetting a client: %w", err)

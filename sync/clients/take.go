@@ -21,7 +21,10 @@ type Found struct {
 	List   []byte   // the installed list, packed; nil if it is not there or was taken
 	Sum    [64]byte // BLAKE2B of the signed list
 	Forked *Fork    // with the one that was read last; nil if one machine can have made both
-	Err    error    // why it cannot be read, for Damaged and Unfinished
+	// of a request that is Before, when its key was forgotten
+	Forgotten time.Time
+	made      time.Time // by its serial
+	Err       error     // why it cannot be read, for Damaged and Unfinished
 }
 
 // Standing is what a request is to a host.
@@ -36,11 +39,12 @@ const (
 	Unknown                        // of a key that nobody accepted: it counts for nothing
 	Damaged                        // unsigned, torn, or not what was signed
 	Unfinished                     // a first request whose drive was pulled: nobody's
+	Before                         // of a key that was forgotten since: it counts for nothing
 )
 
 func (s Standing) String() string {
 	return [...]string{"", "new", "known", "older", "cloned", "unknown", "damaged",
-		"unfinished"}[s]
+		"unfinished", "forgotten"}[s]
 }
 
 // MarshalText writes the standing's name.

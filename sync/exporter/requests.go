@@ -59,7 +59,7 @@ func readRequest(x *exporter, store *clients.Store, f *clients.Found) {
 	if err := takeRequest(x, store, f); err != nil {
 		a.Problem = fault.Text(err)
 	}
-	a.State, a.Forked = f.State, f.Forked
+	a.State, a.Forked, a.Forgotten = f.State, f.Forked, f.Forgotten
 	x.report.Asked = append(x.report.Asked, a)
 	x.taken = append(x.taken, &clients.Found{Dir: f.Dir, State: f.State})
 }
