@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -67,11 +68,24 @@ type rules interface {
 // errNarrow reports that the data may need a wider window than it was given.
 var errNarrow = errors.New("window too small")
 
+// wide is taken by whoever needs a wide window, one at a time: it is made of up to 2 GiB, and as many
+// images are looked at as there are processors.
+var wide = make(chan struct{}, 1)
+
 // walkImage decompresses an image and shows its members to the rules.
 func walkImage(src *source, c codec, rule rules) error {
 	err := walkOnce(src, c, rule)
 	if !errors.Is(err, errNarrow) {
 		return err
+	}
+	select {
+	case wide <- struct{}{}:
+		defer func() {
+			debug.FreeOSMemory() // before another one makes room for a window
+			<-wide
+		}()
+	case <-src.ctx.Done():
+		return context.Cause(src.ctx)
 	}
 	if err := src.rewind(); err != nil {
 		return err

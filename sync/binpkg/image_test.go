@@ -265,6 +265,47 @@ func skipped(data []byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(head, uint32(len(data))), data...)
 }
 
+// laterWide is an image whose second frame claims a wide window.
+func laterWide(t *testing.T) string {
+	packed := streamed(t, tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "",
+		strings.Repeat("text ", 20000)))
+	packed[zstdWindowAt] = (wideLog - 10) << 3
+	return string(skipped(make([]byte, 4))) + string(packed)
+}
+
+// readAts tells where it is read.
+type readAts struct {
+	io.ReaderAt
+	at func(off int64)
+}
+
+func (r readAts) ReadAt(b []byte, off int64) (int, error) {
+	r.at(off)
+	return r.ReaderAt.ReadAt(b, off)
+}
+
+// TestWideWindowsInTurn: of several packages with wide windows one at a time makes room for one.
+func TestWideWindowsInTurn(t *testing.T) {
+	image := laterWide(t)
+	data := gpkgFile(t, "x", entry{"gpkg-1", ""},
+		entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
+		entry{"image.tar.zst", image + noise(smallGPKG)})
+	begin := int64(bytes.Index(data, []byte(image)))
+	times := 0
+	r := readAts{bytes.NewReader(data), func(off int64) {
+		if off != begin {
+			return
+		}
+		if times++; times == 3 && len(wide) != 1 { // the first ones look at its compression, and try
+			t.Error("it does not wait for its turn")
+		}
+	}}
+	_ = check(t.Context(), r, int64(len(data)), gpkgPath) // what is behind the frames is no zstd
+	if times != 3 || len(wide) != 0 {
+		t.Errorf("read from the beginning %d times; %d turns are not over", times, len(wide))
+	}
+}
+
 // TestSkippableFrame: what is looked through is what zstd unpacks. The second byte of the length of
 // such a frame stands where another one has its window.
 func TestSkippableFrame(t *testing.T) {
@@ -273,16 +314,13 @@ func TestSkippableFrame(t *testing.T) {
 	const enough, all = 0x8800, 0x9000
 	hiding := append(make([]byte, enough), good...)
 	hiding = append(hiding, skipped(make([]byte, all+len(bad)-len(hiding)-8))...)
-	wide := streamed(t, tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "",
-		strings.Repeat("text ", 20000)))
-	wide[zstdWindowAt] = (wideLog - 10) << 3
 	for _, c := range []struct {
 		name, image, reason string
 	}{
 		{"before", string(skipped(make([]byte, 4))) + string(good), ""},
 		{"behind", string(good) + string(skipped(make([]byte, all))), ""},
 		{"hiding a frame", string(skipped(hiding[:all])) + string(bad), "leaves the image"},
-		{"before a wide window", string(skipped(make([]byte, 4))) + string(wide), ""},
+		{"before a wide window", laterWide(t), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := gpkgFile(t, "x", entry{"gpkg-1", ""},
