@@ -68,8 +68,8 @@ type rules interface {
 // errNarrow reports that the data may need a wider window than it was given.
 var errNarrow = errors.New("window too small")
 
-// wide is taken by whoever needs a wide window, one at a time: it is made of up to 2 GiB, and as many
-// images are looked at as there are processors.
+// wide is taken by the one image at a time that gets a wide window: that has up to 2 GiB, and as
+// many images are looked at as there are processors.
 var wide = make(chan struct{}, 1)
 
 // walkImage decompresses an image and shows its members to the rules.

@@ -296,7 +296,8 @@ func TestWideWindowsInTurn(t *testing.T) {
 		if off != begin {
 			return
 		}
-		if times++; times == 3 && len(wide) != 1 { // the first ones look at its compression, and try
+		// first comes a look at its compression, then a try
+		if times++; times == 3 && len(wide) != 1 {
 			t.Error("it does not wait for its turn")
 		}
 	}}
