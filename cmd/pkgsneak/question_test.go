@@ -141,8 +141,10 @@ func TestQuestionsInterrupted(t *testing.T) {
 	plain(host, "key", "rotate")
 	plain(host, "export", usb)
 	rotated := filepath.Join(dir, "rotated")
-	if err := os.MkdirAll(rotated+"/etc/portage", 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{"/etc/portage", "/var/cache"} {
+		if err := os.MkdirAll(rotated+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	plain(rotated, "trust", old, "--fingerprint", fingerprintOf(t, old))
 
