@@ -258,10 +258,28 @@ func (s *Store) Add(name string, now time.Time) (*Client, error) {
 	}
 	for _, o := range all {
 		if o.Name == name {
-			return nil, fmt.Errorf("adding a client: there is one called %q", name)
+			return nil, &NameTakenError{name}
 		}
 	}
 	return c, s.save(c)
+}
+
+// NameTakenError reports that a client cannot be added, because there is one of the name.
+type NameTakenError struct{ Name string }
+
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("adding a client: there is one called %q", e.Name)
+}
+
+// Class is that of no particular error.
+func (e *NameTakenError) Class() fault.Class { return fault.Failed }
+
+// Hints tell what can be done with the one that there is.
+func (e *NameTakenError) Hints(string) []string {
+	word := fault.Quote(e.Name)
+	return []string{"what it has and lacks: pkgsneak clients " + word,
+		"to begin anew with it: pkgsneak clients forget " + word + ", then pkgsneak clients add " +
+			word}
 }
 
 func (s *Store) mayAdd(c *Client) error {
