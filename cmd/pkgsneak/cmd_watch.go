@@ -112,9 +112,14 @@ func (c *invocation) watchExported(place string, r *exporter.ExportReport, err e
 		c.out.event(exportEvent{Event: "export", Result: r})
 		return
 	}
-	if r.Unchanged {
-		c.out.detail("nothing changed since generation %s", c.generation(r.Serial))
-	} else {
+	switch {
+	case r.Unchanged && c.opt.watch.Once: // it ends with this
+		c.out.say("nothing changed in %s since generation %s: nothing was written",
+			bold(r.Plan.Origin), c.generation(r.Serial))
+	case r.Unchanged:
+		c.out.detail("nothing changed in %s since generation %s", bold(r.Plan.Origin),
+			c.generation(r.Serial))
+	default:
 		c.out.say("%s %s to %s: %s; generation %s", green("exported"), bold(r.Plan.Origin), place,
 			kinds(r.Copied), c.generation(r.Serial))
 	}
