@@ -183,7 +183,7 @@ func Install(ctx context.Context, o InstallOptions) (*Changes, error) {
 	defer root.Close()
 	for _, p := range pieces {
 		if err := o.put(root, p, c); err != nil {
-			return c, fmt.Errorf("install: %w", err)
+			return c, fmt.Errorf("install: %w", o.absolute(err))
 		}
 	}
 	o.reload(ctx, c)
@@ -204,7 +204,7 @@ func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
 	defer root.Close()
 	for _, p := range pieces {
 		if err := o.remove(root, p, c); err != nil {
-			return c, fmt.Errorf("uninstall: %w", err)
+			return c, fmt.Errorf("uninstall: %w", o.absolute(err))
 		}
 	}
 	o.reload(ctx, c)
@@ -226,6 +226,26 @@ func (o InstallOptions) pieces() ([]Piece, error) {
 func openRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Join("/", dir)) }
 
 func (o InstallOptions) at(p Piece) string { return filepath.Join("/", o.Root, p.Path) }
+
+// absolute makes the names in an error those that a person can look for: os.Root has them without
+// the directory that was opened.
+func (o InstallOptions) absolute(err error) error {
+	full := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join("/", o.Root, name)
+	}
+	var at *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &at):
+		at.Path = full(at.Path)
+	case errors.As(err, &link):
+		link.Old, link.New = full(link.Old), full(link.New)
+	}
+	return err
+}
 
 // put writes one file, unless it is there or is the user's.
 func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
