@@ -176,11 +176,11 @@ func (p *argParser) long(words []string) (int, error) {
 func (p *argParser) cluster(words []string) (int, error) {
 	long, exact := p.longMeant(words[0])
 	if exact {
-		return 0, withHint(usageErrorf("there is no flag %q", words[0]), "%s", long)
+		return 0, withHint(usageErrorf("there is no flag %q", words[0]), "%s", meant(long))
 	}
 	n, err := p.letters(words)
 	if err != nil && long != "" {
-		err = withHint(usageErrorf("there is no flag %q", words[0]), "%s", long)
+		err = withHint(usageErrorf("there is no flag %q", words[0]), "%s", meant(long))
 	}
 	return n, err
 }
@@ -287,7 +287,7 @@ func (p *argParser) unknownFlag(written string) error {
 	err := usageErrorf("there is no flag %q", written)
 	if near := p.nearestFlag(strings.TrimLeft(written, "-")); near != "" &&
 		strings.HasPrefix(written, "--") {
-		return withHint(err, "--%s", near)
+		return withHint(err, "%s", meant("--"+near))
 	}
 	if p.verb != nil {
 		return withHint(err, "pkgsneak %s --help", p.verb.Name)

@@ -118,13 +118,14 @@ func TestSingleDash(t *testing.T) {
 	for words, want := range tests {
 		_, err := parseArgs(app, strings.Fields(words))
 		var hint *hintError
-		if !errors.As(err, &hint) || hint.hint != want {
+		if !errors.As(err, &hint) || hint.hint != meant(want) {
 			t.Errorf("%s: got %v and the hint %+v, want %s", words, err, hint, want)
 		}
 	}
 	for _, words := range []string{"export -px /mnt", "export -jmany /mnt", "status -x"} {
 		_, err := parseArgs(app, strings.Fields(words))
-		if hint := (*hintError)(nil); errors.As(err, &hint) && strings.HasPrefix(hint.hint, "--") {
+		if hint := (*hintError)(nil); errors.As(err, &hint) &&
+			strings.HasPrefix(hint.hint, "is --") {
 			t.Errorf("%s: %s is proposed", words, hint.hint)
 		}
 	}
@@ -132,7 +133,7 @@ func TestSingleDash(t *testing.T) {
 		for _, c := range app.Commands {
 			_, err := parseArgs(app, []string{c.Name, "-" + f.name})
 			var hint *hintError
-			if !errors.As(err, &hint) || hint.hint != "--"+f.name {
+			if !errors.As(err, &hint) || hint.hint != meant("--"+f.name) {
 				t.Errorf("%s -%s: got %v", c.Name, f.name, err)
 			}
 		}

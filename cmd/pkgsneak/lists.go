@@ -184,5 +184,5 @@ func (c *invocation) finish(leftOut []payload.Item, report any) error {
 // noTerminal is the answer to --ask where nobody can answer.
 func noTerminal() error {
 	return withHint(usageErrorf("--ask needs a terminal to be answered at"),
-		"look first with --pretend")
+		"--pretend shows what would be done, and asks nothing")
 }

@@ -51,3 +51,6 @@ func editDistance(a, b string) int {
 	}
 	return above[len(b)]
 }
+
+// meant is the hint that a word is spelled wrong which is no command by itself.
+func meant(word string) string { return "is " + word + " meant?" }

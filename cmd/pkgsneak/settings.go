@@ -279,7 +279,7 @@ func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 		}
 		p.warn("%s sets %s, which means nothing to pkgsneak", source, name)
 		if near := nearest(name, slices.Clone(known)); near != "" {
-			p.hint(near)
+			p.hint(meant(near))
 		}
 	}
 	for _, name := range inEnvironment {

@@ -168,9 +168,9 @@ func TestUnknownVariables(t *testing.T) {
 		[]string{"status", "--state-dir", t.TempDir()}); code != exitDone {
 		t.Fatalf("exit code %d, %s%s", code, out, errOut)
 	}
-	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: PKGSNEAK_PKGDIR\n" +
+	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: is PKGSNEAK_PKGDIR meant?\n" +
 		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on the command line only\n" +
-		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: PKGSNEAK_AUTO\n"
+		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: is PKGSNEAK_AUTO meant?\n"
 	if got := errOut.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
