@@ -46,24 +46,27 @@ func (b *bench) cases() []contest {
 
 func emaint(h host) peer {
 	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"},
-		[]string{"PKGDIR=" + h.path("packages")}, 0}
+		[]string{"PKGDIR=" + h.path("packages")}, 0, nil}
 }
 
-// floor is the peer that makes the system calls of an index and does nothing with their results.
-func (b *bench) floor(h host, flags ...string) peer {
-	return peer{"its system calls alone", append(append([]string{b.self}, flags...), "-floor",
-		h.path("packages")), nil, 0.5}
+// floor is a peer that makes the system calls of an index, and does no more with their results than
+// the flags say.
+func (b *bench) floor(name string, goal float64, h host, flags ...string) peer {
+	return peer{name, append(append([]string{b.self}, flags...), "-floor", h.path("packages")), nil,
+		goal, nil}
 }
 
-// bash is a peer that is a line of shell.
-func bash(name string, goal float64, script string, args ...any) peer {
-	return peer{name, shell(fmt.Sprintf(script, args...)), nil, goal}
+// bash is a peer that is a line of shell, which starts programs that a machine may lack.
+func bash(name string, goal float64, needs, script string, args ...any) peer {
+	return peer{name, shell(fmt.Sprintf(script, args...)), nil, goal, strings.Fields(needs)}
 }
 
-// Goals: as fast, within a tenth, and what is left to a first export, which unpacks each package.
+// Goals: as fast, within a tenth, within twice the time, and what is left to a first export, which
+// unpacks each package.
 const (
 	equal       = 1.0
 	almost      = 0.9
+	half        = 0.5
 	firstExport = 0.55
 )
 
@@ -77,12 +80,14 @@ func (b *bench) indexCases() []contest {
 			name: fmt.Sprintf("index, cold, %d small %s", n,
 				strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.smallPackages(h, n, f) }, reset: noIndex,
-			ours: index, peers: []peer{emaint(h), b.floor(h, "-contents")},
+			ours: index, peers: []peer{emaint(h),
+				b.floor("its system calls alone", half, h, "-contents"),
+				b.floor("its system calls, md5 and sha1", 0, h, "-contents", "-sums")},
 		}, contest{
 			name: fmt.Sprintf("index, nothing changed, %d %s", n,
 				strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return cmp.Or(b.smallPackages(h, n, f), b.quiet(index...)) },
-			ours:  index, peers: []peer{emaint(h), b.floor(h)},
+			ours:  index, peers: []peer{emaint(h), b.floor("its system calls alone", half, h)},
 		})
 	}
 	h := b.large()
@@ -93,8 +98,22 @@ func (b *bench) indexCases() []contest {
 		},
 		ours: b.command([]string{"index"}, h.flags()...),
 		peers: []peer{{"one pass of md5 and sha1", []string{b.self, "-hash", h.path("packages")},
-			nil, almost}},
+			nil, almost, nil}},
 	})
+}
+
+// lookedThrough is what the shell does to have of each package what a first export finds out: the
+// sums that the signed list and the index have, that of a GPKG's image, and the names in the image.
+// What follows the image of an XPAK is none of zstd's business, which it says.
+func lookedThrough(dir string) string {
+	const look = `for f; do b2sum "$f" && sha1sum "$f" || exit 1
+case $f in
+*.gpkg.tar) tar -xOf "$f" --wildcards "*/image.tar.zst" | b2sum &&
+	tar -xOf "$f" --wildcards "*/image.tar.zst" | zstd -dcq | tar -t;;
+*) zstd -dcq "$f" 2>/dev/null | tar -t;;
+esac || exit 1; done`
+	return fmt.Sprintf("find %s -name '*.*' ! -name Packages -type f -print0 | "+
+		"xargs -0 -n 8 -P $(nproc) sh -c '%s' look >/dev/null", dir, look)
 }
 
 func bytesText(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
@@ -167,8 +186,8 @@ func (b *bench) copyCases() []contest {
 		return reset()
 	}
 	copies := []peer{
-		bash("cp -r; sync", almost, "%s", copyTo(copied)),
-		bash("rsync -a; sync", equal, "rsync -a %[1]s %[2]s/ && sync -f %[2]s", src, copied),
+		bash("cp -r; sync", almost, "", "%s", copyTo(copied)),
+		bash("rsync -a; sync", equal, "rsync", "rsync -a %[1]s %[2]s/ && sync -f %[2]s", src, copied),
 	}
 	ready := func() error { // for a client that trusts the host
 		if err := b.largePackages(); err != nil {
@@ -176,7 +195,9 @@ func (b *bench) copyCases() []contest {
 		}
 		return cmp.Or(exported(), b.trust(h, drive, client))
 	}
-	firstCopies := []peer{bash("cp -r; sync", firstExport, "%s", copyTo(copied)), copies[1]}
+	firstCopies := []peer{bash("cp -r; sync", firstExport, "", "%s", copyTo(copied)), copies[1],
+		bash("cp -r; sync; zstd, tar, b2sum and sha1sum of each on all processors", equal,
+			"zstd b2sum sha1sum", "%s && %s", copyTo(copied), lookedThrough(src))}
 	firstCopies[1].goal = 0
 	return []contest{{
 		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu,
@@ -195,7 +216,7 @@ func (b *bench) copyCases() []contest {
 				client.path("state/memory"), copied)
 		},
 		ours: imported,
-		peers: append(copies, bash("rsync -a; b2sum -c", 2,
+		peers: append(copies, bash("rsync -a; b2sum -c", 2, "rsync b2sum",
 			"cd %[1]s && find . -type f -print0 | xargs -0 b2sum >%[3]s/sums && rsync -a %[1]s %[2]s/ && sync -f %[2]s && cd %[2]s/packages && b2sum --quiet -c %[3]s/sums", src, copied, b.work)),
 	}, {
 		name: "verify of " + size, by: wall, also: []figure{cpu, memory},
@@ -210,7 +231,7 @@ func (b *bench) copyCases() []contest {
 		},
 		ours: b.command([]string{"verify", drive.dir}, "--state-dir", client.path("state"),
 			"--no-progress"),
-		peers: []peer{bash("b2sum -c on all processors", equal,
+		peers: []peer{bash("b2sum -c on all processors", equal, "b2sum",
 			"cd %[1]s && split -n r/$(nproc) %[2]s/tree-sums %[2]s/part- && for p in %[2]s/part-*; do b2sum --quiet -c $p & done; wait; rm %[2]s/part-*", tree, b.work)},
 	}}
 }
@@ -331,7 +352,7 @@ func (j *operation) rebuild() error {
 func (b *bench) unchangedCases() []contest {
 	j := b.operation(10_000/b.scale, 20_000/b.scale)
 	rsync := func(to host) peer {
-		return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/",
+		return bash("rsync -a --dry-run", equal, "rsync", "rsync -a --dry-run %s %s %s/",
 			j.host.path("packages"), j.host.path("distfiles"), to.dir)
 	}
 	return []contest{

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"crypto/md5"
+	"crypto/sha1"
 	"errors"
 	"fmt"
+	"hash"
 	"path/filepath"
 	"slices"
 
@@ -12,13 +15,16 @@ import (
 // floorPass makes the system calls that no index of a PKGDIR can do without, and nothing else: each
 // directory is opened and its names are read, each file's status is read, and the index itself.
 // With contents each package is opened and read from end to end, too, as a cold index must for its
-// hashes. No name is checked, nothing is hashed, parsed or written.
-func floorPass(dir string, contents bool) error {
+// hashes; with sums they are computed. No name is checked, nothing is parsed or written.
+func floorPass(dir string, contents, sums bool) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", dir, err)
 	}
 	f := floor{contents: contents, names: make([]byte, 64<<10), data: make([]byte, 1<<20)}
+	if sums {
+		f.sums = []hash.Hash{md5.New(), sha1.New()}
+	}
 	return f.directory(fd, dir)
 }
 
@@ -26,6 +32,7 @@ func floorPass(dir string, contents bool) error {
 type floor struct {
 	contents    bool
 	names, data []byte
+	sums        []hash.Hash // of each file that is read; nil: none
 }
 
 // directory goes through an open directory, and closes it.
@@ -69,7 +76,7 @@ func (f *floor) entry(parent int, name, path string) error {
 	return f.file(parent, name)
 }
 
-// file reads one file.
+// file reads one file, and works out its sums.
 func (f *floor) file(parent int, name string) error {
 	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -80,12 +87,21 @@ func (f *floor) file(parent int, name string) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
+	for _, h := range f.sums {
+		h.Reset()
+	}
 	for left := st.Size; left > 0; {
 		n, err := unix.Read(fd, f.data)
 		if err != nil || n <= 0 {
 			return err
 		}
 		left -= int64(n)
+		for _, h := range f.sums {
+			h.Write(f.data[:n])
+		}
+	}
+	for _, h := range f.sums {
+		h.Sum(nil)
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ func main() {
 	least := flag.String("floor", "",
 		"for its own use: only the system calls of an index of the directory")
 	contents := flag.Bool("contents", false, "for its own use: with those of reading every package")
+	sums := flag.Bool("sums", false, "for its own use: and with its md5 and sha1")
 	job := flag.String("make", "", "for its own use: a task in JSON")
 	flag.Parse()
 	if *job != "" {
@@ -52,7 +53,7 @@ func main() {
 		exit(hashPass(*hash))
 	}
 	if *least != "" {
-		exit(floorPass(*least, *contents))
+		exit(floorPass(*least, *contents, *sums))
 	}
 	words, err := regexp.Compile(*only)
 	if err != nil {

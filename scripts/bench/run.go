@@ -37,10 +37,21 @@ type contest struct {
 }
 
 type peer struct {
-	name string
-	args []string
-	env  []string
-	goal float64 // how many times as much it should take; 0: it is only compared
+	name  string
+	args  []string
+	env   []string
+	goal  float64  // how many times as much it should take; 0: it is only compared
+	needs []string // programs that the first of args starts
+}
+
+// missing is a program that a peer needs and that is not in PATH, "" if there is none.
+func (p peer) missing() string {
+	for _, name := range append(p.args[:1:1], p.needs...) {
+		if _, err := exec.LookPath(name); err != nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // figure is what is compared.
@@ -90,7 +101,7 @@ func (b *bench) run(c contest) error {
 			return err
 		}
 		for i, p := range c.peers {
-			if _, err := exec.LookPath(p.args[0]); err != nil {
+			if p.missing() != "" {
 				continue
 			}
 			if err := b.repeat(c, &theirs[i], p.args, p.env); err != nil {
@@ -129,8 +140,8 @@ func print(c contest, ours []usage, theirs [][]usage) {
 	}
 	for i, p := range c.peers {
 		if len(theirs[i]) == 0 {
-			fmt.Printf("| %s, %s | %s | %s is not in PATH | | | |\n", c.name, c.by.name,
-				c.by.text(median(ours, c.by)), p.name)
+			fmt.Printf("| %s, %s | %s | %s: %s is not in PATH | | | |\n", c.name, c.by.name,
+				c.by.text(median(ours, c.by)), p.name, p.missing())
 			continue
 		}
 		mine, its := median(ours, c.by), median(theirs[i], c.by)
