@@ -65,6 +65,10 @@ func rememberedRows(st *state.Dir, kind payload.Kind,
 		if err != nil {
 			return nil, err
 		}
+		if len(rows) == 0 { // mostly there is one, which may have many
+			rows = more
+			continue
+		}
 		maps.Copy(rows, more)
 	}
 	return rows, nil

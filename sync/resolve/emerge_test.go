@@ -175,8 +175,8 @@ func (v *vector) index() string {
 		if value(p, "SIZE") == "" {
 			b.WriteString("SIZE: 20480\n")
 		}
-		q, err := newPkg(FromKeys(func(key string) string { return value(p, key) }), 0,
-			0, false, nil)
+		candidate := FromKeys(func(key string) string { return value(p, key) })
+		q, err := newPkg(&candidate, 0, 0, false, nil)
 		if err != nil {
 			continue
 		}

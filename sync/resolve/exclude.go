@@ -93,7 +93,7 @@ func (x *excluder) exclude(p *pkg, r Refusal) bool {
 // note keeps the first reason for a candidate; an exclusion goes before what emerge would leave out
 // by itself.
 func (x *excluder) note(p *pkg, r Refusal) {
-	r.Package, r.Index = p.Package, p.index
+	r.Package, r.Index = *p.Package, p.index
 	old, found := x.refusals[p]
 	if found && (old.Name != "" || r.Name == "") {
 		return
@@ -219,7 +219,7 @@ func (x *excluder) lackRefusal(d *need) Refusal {
 	r := Refusal{Cause: Lacks, Atom: d.a.String()}
 	for _, p := range d.a.candidates {
 		if p.reason.hides(false) {
-			r.Hidden, r.Reason = &p.Package, p.reason
+			r.Hidden, r.Reason = p.Package, p.reason
 			break
 		}
 	}

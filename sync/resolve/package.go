@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -58,7 +59,14 @@ func FromKeys(get func(key string) string) Package {
 		Keywords: get("KEYWORDS"), License: get("LICENSE"), CHOST: get("CHOST"),
 	}
 	p.Slot, p.Sub, _ = strings.Cut(get("SLOT"), "/")
+	p.fillSlots()
 	return p
+}
+
+// fillSlots writes out what stands for an empty slot or sub-slot.
+func (p *Package) fillSlots() {
+	p.Slot = cmp.Or(p.Slot, "0")
+	p.Sub = cmp.Or(p.Sub, p.Slot)
 }
 
 // MatchedBy reports whether an atom matches the package, without what the configuration of a
@@ -67,7 +75,7 @@ func (p *Package) MatchedBy(a *depend.Atom) bool {
 	if !strings.HasPrefix(p.CPV, a.CP+"-") {
 		return false
 	}
-	q, err := newPkg(*p, 0, 0, false, nil)
+	q, err := newPkg(p, 0, 0, false, nil)
 	return err == nil && depend.Match(a, &q.dep)
 }
 
@@ -122,7 +130,7 @@ func (r Reason) counts() bool { return r.Kind != Acceptable && r.Kind != CPU && 
 
 // pkg is a Package in the form that the walk needs. Two builds of one version are two of them.
 type pkg struct {
-	Package
+	*Package      // as it was given: thousands of them never change
 	index     int // among the installed or the candidates, as they were given
 	id        int // among all
 	installed bool
@@ -144,7 +152,7 @@ type pkg struct {
 	alone     [1]*pkg             // the package itself
 }
 
-func newPkg(p Package, index, id int, installed bool, implicit func(string) bool) (*pkg, error) {
+func newPkg(p *Package, index, id int, installed bool, implicit func(string) bool) (*pkg, error) {
 	if n := p.longest(); n > MaxString {
 		return nil, fmt.Errorf("a string of %d bytes in package %.80q, more than %d", n,
 			p.CPV, MaxString)
@@ -153,11 +161,10 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 	if err != nil {
 		return nil, err
 	}
-	if p.Slot == "" {
-		p.Slot = "0"
-	}
-	if p.Sub == "" {
-		p.Sub = p.Slot
+	if p.Slot == "" || p.Sub == "" {
+		filled := *p
+		p = &filled
+		p.fillSlots()
 	}
 	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN,
 		version: c.Version, virtual: c.Category == "virtual"}

@@ -55,7 +55,7 @@ func (s *stock) merges(out *outcome) []Merge {
 		if p.installed {
 			continue
 		}
-		m := Merge{Package: p.Package, Index: p.index, Kind: New, For: out.g.ownerName(p)}
+		m := Merge{Package: *p.Package, Index: p.index, Kind: New, For: out.g.ownerName(p)}
 		for _, q := range p.shelf.installed {
 			if q.slotKey != p.slotKey && q.CPV != p.CPV {
 				if m.Kind == New {
@@ -63,8 +63,7 @@ func (s *stock) merges(out *outcome) []Merge {
 				}
 				continue
 			}
-			old := q.Package
-			m.Old = &old
+			m.Old = q.Package
 			switch c := compareVersions(p, q); {
 			case c > 0:
 				m.Kind = Update
@@ -80,7 +79,7 @@ func (s *stock) merges(out *outcome) []Merge {
 		list = append(list, m)
 	}
 	for _, u := range out.verdict.uninstall {
-		list = append(list, Merge{Kind: Uninstall, Package: u.hit.Package, Index: u.hit.index,
+		list = append(list, Merge{Kind: Uninstall, Package: *u.hit.Package, Index: u.hit.index,
 			For: u.owner.CPV})
 	}
 	return list

@@ -108,7 +108,7 @@ func (r *Result) fill(s *stock, out *outcome) {
 	}
 	for _, p := range s.all {
 		if p.installed && !out.g.has(p) && len(out.g.inSlot(p)) == 0 {
-			r.Unreached = append(r.Unreached, p.Package)
+			r.Unreached = append(r.Unreached, *p.Package)
 		}
 	}
 	if !out.ok {
@@ -197,7 +197,7 @@ func (r *Result) compareUse(useOf func(Package) func(string) bool) {
 		var want func(string) bool
 		known := func(string) bool { return true }
 		if useOf != nil {
-			want = useOf(p.Package)
+			want = useOf(*p.Package)
 		} else if old := r.Merges[i].Old; old != nil {
 			want = func(flag string) bool { return hasWord(old.Use, flag, false) }
 			known = func(flag string) bool { return hasWord(old.IUse, flag, true) }

@@ -130,7 +130,7 @@ func newStock(in *Input) (*stock, error) {
 		installed bool
 	}{{in.Candidates, false}, {in.Installed, true}} {
 		for i := range group.list {
-			p, err := newPkg(group.list[i], i, len(s.all), group.installed, in.Implicit)
+			p, err := newPkg(&group.list[i], i, len(s.all), group.installed, in.Implicit)
 			if err != nil {
 				return nil, err
 			}
@@ -204,7 +204,7 @@ func (s *stock) shelf(cp string) *shelf {
 func (s *stock) judge(accept func(Package, bool) Reason) {
 	for _, p := range s.all {
 		if accept != nil {
-			if r := accept(p.Package, p.installed); !p.installed || r.counts() {
+			if r := accept(*p.Package, p.installed); !p.installed || r.counts() {
 				p.reason = r
 			}
 		}
@@ -326,7 +326,7 @@ func (s *stock) lackOf(p *pkg, gone func(*atom) bool) *atom {
 func (s *stock) setProvided(list []string) error {
 	s.provided = make(map[string][]depend.Package)
 	for _, text := range list {
-		p, err := newPkg(Package{CPV: text}, 0, 0, true, nil)
+		p, err := newPkg(&Package{CPV: text}, 0, 0, true, nil)
 		if err != nil {
 			return fmt.Errorf("package.provided: %w", err)
 		}

@@ -186,7 +186,7 @@ func (v *vector) accept(t testing.TB) func(Package, bool) Reason {
 	unmasked := atoms(t, v.lines("package.unmask"))
 	hosts := append(v.words("ACCEPT_CHOSTS"), value(v.Config, "CHOST"))
 	return func(p Package, installed bool) Reason {
-		q, err := newPkg(p, 0, 0, installed, nil)
+		q, err := newPkg(&p, 0, 0, installed, nil)
 		if err != nil {
 			return Reason{Invalid, err.Error()}
 		}
@@ -219,7 +219,7 @@ func (v *vector) missingLicense(p Package) string {
 	if err != nil {
 		return err.Error()
 	}
-	q := pkg{Package: p}
+	q := pkg{Package: &p}
 	for _, n := range tree.Reduce(q.uses, false) {
 		if missing := v.missingOf(n); missing != "" {
 			return missing
