@@ -49,8 +49,8 @@ func emaint(h host) peer {
 		[]string{"PKGDIR=" + h.path("packages")}, 0, nil}
 }
 
-// floor is a peer that makes the system calls of an index, and does no more with their results than
-// the flags say.
+// floor is a peer that makes the system calls of an index. The flags are its own: without -sums it
+// does nothing with their results.
 func (b *bench) floor(name string, goal float64, h host, flags ...string) peer {
 	return peer{name, append(append([]string{b.self}, flags...), "-floor", h.path("packages")), nil,
 		goal, nil}
@@ -104,7 +104,7 @@ func (b *bench) indexCases() []contest {
 
 // lookedThrough is what the shell does to have of each package what a first export finds out: the
 // sums that the signed list and the index have, that of a GPKG's image, and the names in the image.
-// What follows the image of an XPAK is none of zstd's business, which it says.
+// zstd complains about what follows the image of an XPAK.
 func lookedThrough(dir string) string {
 	const look = `for f; do b2sum "$f" && sha1sum "$f" || exit 1
 case $f in
