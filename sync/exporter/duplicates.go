@@ -3,36 +3,13 @@ package exporter
 import (
 	"cmp"
 	"context"
-	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/digest"
 	"pkgsneak/sync/pkgdir"
-	"pkgsneak/sync/state"
 )
-
-// copiesOf is the directory of a cache for the copies of packages in PKGDIR. It is apart from
-// PKGDIR's, which has nothing but what is carried: what is missing there was deleted.
-func copiesOf(pkgdir string) string { return pkgdir + "/.copies" }
-
-// copySums has the digests with which copies are found.
-type copySums struct{ carried, copies *state.Cache }
-
-// Lookup implements pkgdir.Sums.
-func (s copySums) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
-	if sums, set, ok := s.carried.Lookup(name, fi); ok && set&digest.BLAKE2B != 0 {
-		return sums, set, ok
-	}
-	return s.copies.Lookup(name, fi)
-}
-
-// Put implements pkgdir.Sums.
-func (s copySums) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set) {
-	s.copies.Put(name, fi, sums, set)
-}
 
 // candidate is a package of PKGDIR that may lie there under another name too.
 type candidate struct {

@@ -35,7 +35,7 @@ type source struct {
 	leftOut   []payload.Item // what lies there and is no payload that could be carried
 	// duplicates are packages that lie there under another name too, which is carried.
 	duplicates []payload.Item
-	copies     *state.Cache // digests of the misplaced ones among them; nil: PKGDIR is absent
+	copies     *pkgdir.Copies // digests of the misplaced ones among them; nil: PKGDIR is absent
 	builder    builder
 	before     map[payload.Kind]int // how many files of each directory are remembered
 	notices    []string
@@ -196,7 +196,8 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 	if h.packages, err = h.openPayloadDir(st, m, payload.Package, m.PKGDIR); h.packages == nil {
 		return err
 	}
-	if h.copies, err = st.Cache(copiesOf(m.PKGDIR), m.Now()); err != nil {
+	h.copies, err = pkgdir.RememberedCopies(st, m.PKGDIR, h.packages.cache, m.Now())
+	if err != nil {
 		return err
 	}
 	dir, err := pkgdir.Open(m.PKGDIR)
@@ -211,7 +212,7 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 	entries := h.readIndex(dir, known)
 	scan, err := dir.Scan(ctx)
 	if err == nil {
-		err = dir.FindCopies(ctx, scan, copySums{h.packages.cache, h.copies})
+		err = dir.FindCopies(ctx, scan, h.copies)
 	}
 	if err != nil {
 		return err

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/state"
 )
 
 const (
@@ -25,6 +27,33 @@ type Sums interface {
 	Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool)
 	Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set)
 }
+
+// Copies are the digests of copies, beside those of a cache of PKGDIR. They have a cache of their
+// own: PKGDIR's has nothing but what is carried, and what is missing there was deleted.
+type Copies struct{ carried, copies *state.Cache }
+
+// RememberedCopies opens them for the PKGDIR at dir.
+func RememberedCopies(st *state.Dir, dir string, carried *state.Cache,
+	now time.Time) (*Copies, error) {
+	copies, err := st.Cache(dir+"/.copies", now)
+	return &Copies{carried, copies}, err
+}
+
+// Lookup implements Sums.
+func (c *Copies) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
+	if sums, set, ok := c.carried.Lookup(name, fi); ok && set&digest.BLAKE2B != 0 {
+		return sums, set, ok
+	}
+	return c.copies.Lookup(name, fi)
+}
+
+// Put implements Sums.
+func (c *Copies) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set) {
+	c.copies.Put(name, fi, sums, set)
+}
+
+// Save writes what was put.
+func (c *Copies) Save() error { return c.copies.Save() }
 
 // FindCopies takes those files out of Misplaced that are the same package as one that was found, by
 // its file name: further links of it, or copies with the same bytes. To Portage both are one

@@ -31,6 +31,9 @@ type Options struct {
 	LockWait time.Duration // durable.ErrLocked after this long
 	OnWait   func()        // called once after a second of waiting
 	Workers  int           // packages read at a time; 0: as many as there are processors
+	// Remembered gives the digests of copies that were read before; nil: they are read. It is asked
+	// where there may be some.
+	Remembered func() Sums
 	// Progress is called after each package that was read, with its size in bytes.
 	Progress func(path string, bytes int64)
 
@@ -79,15 +82,15 @@ func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
 	r.Missed = d.unindexed(r.scan)
-	return r, d.reportCopies(ctx, r)
+	return r, d.reportCopies(ctx, r, o)
 }
 
 // reportCopies moves the copies of packages from what is invalid to what is ignored.
-func (d *Dir) reportCopies(ctx context.Context, r *Report) error {
+func (d *Dir) reportCopies(ctx context.Context, r *Report, o Options) error {
 	if r.scan == nil || len(r.scan.Misplaced) == 0 {
 		return nil
 	}
-	if err := d.FindCopies(ctx, r.scan, nil); err != nil {
+	if err := d.FindCopies(ctx, r.scan, o.remembered(r.scan)); err != nil {
 		return fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
 	copies := r.scan.Copies
@@ -402,6 +405,13 @@ func (d *Dir) writeFile(name string, unix int64, fill func(io.Writer) error) err
 	return nil
 }
 
+func (o Options) remembered(s *Scan) Sums {
+	if o.Remembered == nil || len(s.Misplaced) == 0 {
+		return nil
+	}
+	return o.Remembered()
+}
+
 func (o Options) at(what string) {
 	if o.step != nil {
 		o.step(what)
@@ -430,7 +440,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
-	if err := d.FindCopies(ctx, s.scan, nil); err != nil {
+	if err := d.FindCopies(ctx, s.scan, o.remembered(s.scan)); err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)

@@ -11,6 +11,7 @@ import (
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 )
 
@@ -68,10 +69,30 @@ func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Opti
 	if opts.Workers <= 0 {
 		opts.Workers = max(runtime.GOMAXPROCS(0), volume.MediumOf(m.PKGDIR).Readers)
 	}
+	opts.Remembered = func() pkgdir.Sums { return remembered(m) }
 	opts.Header = func(h pkgindex.Header) pkgindex.Header {
 		return pkgindex.UpdateHeader(h, m.Settings.Get, m.Settings.ProfileName())
 	}
 	return opts
+}
+
+// remembered are the digests of copies that exports have read; nil if there are none. An index is
+// made without the state directory, too, and writes nothing there.
+func remembered(m machine.Machine) pkgdir.Sums {
+	st, err := state.Open(context.Background(), m.StateDir, state.Options{ReadOnly: true})
+	if err != nil {
+		return nil
+	}
+	defer st.Close()
+	carried, err := st.Cache(m.PKGDIR, m.Now())
+	if err != nil {
+		return nil
+	}
+	copies, err := pkgdir.RememberedCopies(st, m.PKGDIR, carried, m.Now())
+	if err != nil {
+		return nil
+	}
+	return copies
 }
 
 // Writing is what each writing of the index on this machine has in common. The header is kept.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/reindex"
 )
 
 // Copies of packages where Portage does not look are read once and remembered. However many they
@@ -43,6 +45,13 @@ func TestCopiesAreRemembered(t *testing.T) {
 	if n := remembered(); n < copies {
 		t.Errorf("%d of %d copies are remembered", n, copies)
 	}
+	if n := indexedCopies(t, host); n != copies {
+		t.Errorf("index finds %d of %d copies", n, copies)
+	}
+	forgeCopies(t, host) // only who reads them sees that they are the same
+	if n := indexedCopies(t, host); n != 0 {
+		t.Errorf("index reads %d copies that are remembered", n)
+	}
 	for name := range packages {
 		for _, place := range places {
 			if strings.Contains(name, "/") {
@@ -60,5 +69,38 @@ func TestCopiesAreRemembered(t *testing.T) {
 	}
 	if n := remembered(); n > 0 {
 		t.Errorf("%d copies that are gone are remembered", n)
+	}
+}
+
+// indexedCopies is how many copies an index finds.
+func indexedCopies(t *testing.T, m machine.Machine) (n int) {
+	t.Helper()
+	r, err := reindex.Index(t.Context(), m, reindex.IndexOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Ignored {
+		if strings.HasPrefix(p.Reason, "the same package as ") {
+			n++
+		}
+	}
+	return n
+}
+
+// forgeCopies gives the copies that a host remembers other digests.
+func forgeCopies(t *testing.T, m machine.Machine) {
+	t.Helper()
+	for name, text := range stateFiles(t, m) {
+		lines := strings.Split(text, "\n")
+		if !strings.HasSuffix(lines[0], "/.copies") {
+			continue
+		}
+		for i, line := range lines {
+			if f := strings.Split(line, "\t"); len(f) == 9 {
+				f[7] = strings.Repeat("ab", 64)
+				lines[i] = strings.Join(f, "\t")
+			}
+		}
+		write(t, filepath.Join(m.StateDir, name), strings.Join(lines, "\n"))
 	}
 }
