@@ -163,25 +163,6 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func BenchmarkHash(b *testing.B) {
-	for _, c := range []struct {
-		name string
-		size int
-	}{{"8KiB", 8 << 10}, {"20KiB", 20 << 10}, {"1MiB", 1 << 20}} {
-		b.Run(c.name, func(b *testing.B) {
-			data := make([]byte, c.size)
-			h := New(All)
-			b.SetBytes(int64(c.size))
-			b.ReportAllocs()
-			for b.Loop() {
-				h.Reset()
-				h.Write(data)
-				_ = h.Sum()
-			}
-		})
-	}
-}
-
 // A buffer is there for the next file: tens of thousands of small ones are hashed in one run.
 func TestReaderKeepsItsBuffer(t *testing.T) {
 	const files = 100
