@@ -70,7 +70,7 @@ func FuzzTar(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sealTar(data)
+		data = sealTar(data)
 		members, err := listTar(&memory{data})
 		for _, m := range members {
 			if m.size < 0 || m.offset < 0 || m.offset > int64(len(data)) {
@@ -90,7 +90,8 @@ func FuzzTar(f *testing.F) {
 }
 
 // sealTar gives every block that looks like a header its check sum.
-func sealTar(data []byte) {
+func sealTar(data []byte) []byte {
+	data = bytes.Clone(data) // a fuzzer's own is not to be changed
 	for b := data; len(b) >= blockSize; b = b[blockSize:] {
 		if bytes.HasPrefix(b[257:], []byte("ustar")) {
 			sum := 8 * int(' ')
@@ -102,6 +103,7 @@ func sealTar(data []byte) {
 			copy(b[148:156], fmt.Sprintf("%06o\x00 ", sum))
 		}
 	}
+	return data
 }
 
 // FuzzInside packs two archives, so that what lies behind sums and compression
@@ -113,8 +115,7 @@ func FuzzInside(f *testing.F) {
 	f.Add(meta, tarFile(f, []tar.Header{in(tar.FormatPAX, reg("image/"+strings.Repeat("n", 200))),
 		in(tar.FormatGNU, reg("image/"+strings.Repeat("m", 200)))}))
 	f.Fuzz(func(t *testing.T, meta, image []byte) {
-		sealTar(meta)
-		sealTar(image)
+		meta, image = sealTar(meta), sealTar(image)
 		pack := func(b []byte) string { return string(gz(t, b)) }
 		data := gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", pack(meta)},
 			entry{"image.tar.gz", pack(image)})
@@ -152,6 +153,7 @@ func FuzzXZ(f *testing.F) {
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00t/\xe5\xa3\x01\x00\x00x\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 13 {
+			data = bytes.Clone(data) // the fuzzer's own is not to be changed
 			if n := (int(data[12]) + 1) * 4; 12+n <= len(data) {
 				sealXZ(data[12 : 12+n])
 			}
