@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkPeers prints what one processor hashes, in MB a second of its time, and how many times as
-// much of it coreutils' program needs for the same bytes. SHA-256 is there for comparison: nothing uses it.
+// BenchmarkPeers prints what one processor hashes, in MB a second of its time, and how many times
+// as much of it coreutils' program needs for the same bytes. SHA-256 is there for comparison:
+// nothing uses it.
 //
 //	go test -run '^$' -bench Peers ./sync/digest
 func BenchmarkPeers(b *testing.B) {
