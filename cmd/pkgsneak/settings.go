@@ -306,12 +306,13 @@ func (c *invocation) machine() (machine.Machine, error) {
 		return machine.Machine{}, err
 	}
 	return machine.Machine{
-		Settings:   settings,
-		Hostname:   c.env.hostname,
-		Now:        c.env.now,
-		StateDir:   c.stateDir(),
-		PKGDIR:     c.dir(c.opt.pkgdir, settings.PKGDIR),
-		DISTDIR:    c.dir(c.opt.distdir, settings.DISTDIR),
+		Settings:    settings,
+		Hostname:    c.env.hostname,
+		Now:         c.env.now,
+		StateDir:    c.stateDir(),
+		PKGDIR:      c.dir(c.opt.pkgdir, settings.PKGDIR),
+		DISTDIR:     c.dir(c.opt.distdir, settings.DISTDIR),
+		NamedPKGDIR: c.opt.pkgdir != "", NamedDISTDIR: c.opt.distdir != "",
 		Executable: c.env.executable,
 		Version:    c.env.version,
 		Built:      c.env.built,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
@@ -37,12 +38,25 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	} else if site, err := siteOf(m); err == nil { // the import reports it
 		dirs = append(dirs, site.Notes.Unsettled()...)
 	}
-	if o.Pretend {
+	if o.Pretend || checkNewPlaces(m, o) != nil { // the import reports that
 		c.Read = append(c.Read, dirs...)
 		return sandbox.Confine(c)
 	}
 	c.Write = append(c.Write, dirs...)
 	return m.ConfineWriting(c)
+}
+
+// checkNewPlaces refuses a PKGDIR or DISTDIR that would be made in a directory that is missing,
+// unless Portage's configuration names it: emerge makes that one, too.
+func checkNewPlaces(m machine.Machine, o ImportOptions) error {
+	pkgs, dists := m.PKGDIR, m.DISTDIR
+	if o.NoPackages || !m.NamedPKGDIR {
+		pkgs = ""
+	}
+	if o.NoDistfiles || !m.NamedDISTDIR {
+		dists = ""
+	}
+	return drive.CheckParents(pkgs, dists)
 }
 
 // repositoryPlaces are the directories in which ebuild repositories change places: those of the

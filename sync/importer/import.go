@@ -34,7 +34,7 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions,
 		append([]string{o.Drive}, o.Further...)...); err != nil {
 		return nil, fmt.Errorf("import from %q: %w", o.Drive, err)
 	}
-	if err := drive.CheckParents(pkgs, dists); err != nil {
+	if err := checkNewPlaces(m, o); err != nil {
 		return nil, fmt.Errorf("import from %q: %w", o.Drive, err)
 	}
 	if err := drive.CheckState(m.StateDir, append([]string{o.Drive}, o.Further...)...); err != nil {

@@ -18,6 +18,8 @@ type Machine struct {
 	StateDir string           // /var/lib/pkgsneak or the value of --state-dir
 	PKGDIR   string           // from flag, environment or configuration
 	DISTDIR  string
+	// whether they were named for this run: a name of Portage's configuration is not misspelt
+	NamedPKGDIR, NamedDISTDIR bool
 	// path of the running program, offered on the drive when it is a static binary; "" offers none
 	Executable string
 	CPUInfo    []byte // /proc/cpuinfo; nil: the CPU is not known

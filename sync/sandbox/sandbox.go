@@ -198,8 +198,7 @@ func (c Grants) rules() (rules []landlock.Rule, done Confined) {
 }
 
 // grantable returns the directory, or, where it is absent, the deepest one on the way to it: what
-// does not exist cannot be granted. The root directory is no answer; then the directory is made,
-// but nothing on the way to it.
+// does not exist cannot be granted. The root directory is no answer; then the directory is made.
 func grantable(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -211,7 +210,7 @@ func grantable(dir string) (string, error) {
 		case err == nil && !fi.IsDir():
 			return "", fmt.Errorf("%q: %w", p, syscall.ENOTDIR)
 		case err == nil && p == "/" && p != dir:
-			return dir, os.Mkdir(dir, 0o755)
+			return dir, os.MkdirAll(dir, 0o755)
 		case err == nil:
 			return p, nil
 		case !errors.Is(err, fs.ErrNotExist):
