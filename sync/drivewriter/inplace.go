@@ -23,9 +23,10 @@ import (
 // clusters do.
 const PadUnit = 1 << 20
 
-// paddedSize is the size that a file with a text of n bytes gets.
+// paddedSize is the size that a file with a text of n bytes gets: a quarter more, so that it grows
+// seldom. All of it is written, and what grows is written twice.
 func paddedSize(n int64) int64 {
-	return max(1, (2*n+PadUnit-1)/PadUnit) * PadUnit
+	return max(1, (n+n/4+PadUnit-1)/PadUnit) * PadUnit
 }
 
 // paddedCopySize is paddedSize, within what a reader takes.
