@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,6 +22,9 @@ type Receipt struct {
 	Serial int64  `json:"serial"`
 	Partly bool   `json:"partly"` // files were left out
 }
+
+// whole are the results of imports that left nothing out, as they are remembered.
+var whole = regexp.MustCompile(`^(done(, \d+ removed)?|nothing to do)$`)
 
 // Receipts returns the receipt of the newest generation of each origin that was imported here, the
 // last import first. It changes nothing.
@@ -54,7 +58,7 @@ func Receipts(ctx context.Context, m machine.Machine) ([]Receipt, error) {
 			told[id] = true
 			code := request.Code{Client: request.ClientTag(name),
 				Manifest: [4]byte(seen.Manifest[:4])}
-			if run.Result != "done" && run.Result != "nothing to do" {
+			if !whole.MatchString(run.Result) {
 				code.Result = request.Partly
 			}
 			list = append(list, Receipt{code.String(), name, id.Name, seen.Serial,
