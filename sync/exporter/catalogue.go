@@ -28,10 +28,9 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 		return nil
 	}
 	x.next.changed = true
-	d := describer{host: x.host, committed: x.committed, current: x.next.current,
-		unlike: make(map[string]bool)}
+	unlike := make(map[string]bool) // the host's file has other bytes
 	for _, it := range x.todo {
-		d.unlike[it.Path] = d.unlike[it.Path] || it.Kind == payload.Package
+		unlike[it.Path] = unlike[it.Path] || it.Kind == payload.Package
 	}
 	for _, it := range x.report.Plan.Remove {
 		if it.Kind == payload.Package && slices.Contains(missing, it.Path) {
@@ -40,14 +39,22 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
 		}
 	}
+	d := describer{committed: x.committed, asked: make([]*ownWord, len(missing))}
+	for i, path := range missing {
+		key := payload.Key{Kind: payload.Package, Path: path}
+		d.items = append(d.items, *x.next.current[key])
+		if h := x.host.files[key]; h != nil && !unlike[path] {
+			d.asked[i] = newOwnWord(x.host.packages, h)
+		}
+	}
 	workers := x.o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return pipeline.Ordered(ctx, len(missing), workers, pipeline.Window,
-		func(ctx context.Context, i int) description { return d.describe(ctx, missing[i]) },
+	return pipeline.Ordered(ctx, len(missing), workers, pipeline.Window, d.describe,
 		func(i int, found description) error {
 			path := missing[i]
+			d.asked[i].remember()
 			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: path, Files: i + 1,
 				FilesTotal: len(missing)})
 			if found.err == nil {
@@ -60,7 +67,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			}
 			it := x.next.current[payload.Key{Kind: payload.Package, Path: path}]
 			forget(x.Plan, payload.Key{Kind: payload.Package, Path: path})
-			if !d.unlike[path] {
+			if !unlike[path] {
 				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut,
 					payload.Item{Kind: payload.Package, Path: path, Size: it.Size,
 						Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
@@ -75,26 +82,23 @@ type description struct {
 	err   error
 }
 
-// describer makes entries of packages on the drive.
+// describer makes entries of packages on the drive, several at a time.
 type describer struct {
-	host      *source
 	committed *drive.Generation
-	current   map[payload.Key]*layout.Item
-	unlike    map[string]bool // the host's file has other bytes
+	items     []layout.Item
+	asked     []*ownWord // the host's files, nil where it has none that is the same
 }
 
-func (d *describer) describe(ctx context.Context, path string) description {
-	key := payload.Key{Kind: payload.Package, Path: path}
-	it := d.current[key]
-	if h := d.host.files[key]; h != nil && !d.unlike[path] {
-		if e, err := d.fromHost(ctx, h, it.Sum); err == nil {
+func (d *describer) describe(ctx context.Context, i int) description {
+	if o := d.asked[i]; o != nil {
+		if e, err := fromHost(ctx, o, d.items[i].Sum); err == nil {
 			return description{entry: e}
 		}
 	}
 	if d.committed == nil {
 		return description{err: durable.ErrChanged} // it was the host's a moment ago
 	}
-	e, err := d.fromDrive(ctx, *it)
+	e, err := d.fromDrive(ctx, d.items[i])
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -102,14 +106,15 @@ func (d *describer) describe(ctx context.Context, path string) description {
 }
 
 // fromHost describes a file of the host that has the sum.
-func (d *describer) fromHost(ctx context.Context, h *sourceFile,
-	sum manifest.Digest) (pkgindex.Entry, error) {
-	sums, known := d.host.packages.sumsOf(h)
-	own, err := d.look(ctx, h, sum, &sums, known)
+func fromHost(ctx context.Context, o *ownWord, sum manifest.Digest) (pkgindex.Entry, error) {
+	own, err := o.look(ctx)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}
-	return describeHost(h, own, sums.Sums)
+	if o.sums.Blake2b != sum {
+		return pkgindex.Entry{}, durable.ErrChanged
+	}
+	return describeHost(o.file, own, o.sums)
 }
 
 // describeHost makes the entry of a package of the host out of its index, if that is right about
@@ -121,58 +126,24 @@ func describeHost(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex
 	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
-// look returns what a package of the host that has the sum states of itself. Its digests are
-// computed, and remembered, unless they are known.
-func (d *describer) look(ctx context.Context, h *sourceFile, sum manifest.Digest, sums *knownSums,
-	known bool) (own pkgindex.Entry, err error) {
-	dir := d.host.packages
-	file, err := dir.open(h.Path, h.info)
-	if err != nil {
-		return own, err
-	}
-	defer file.Close()
-	rules := 0
-	if !known {
-		before := sums.Blake2b
-		if sums.Sums, err = digest.Reader(ctx, file, digest.All, nil); err != nil {
-			return own, err
-		}
-		if before == sums.Blake2b {
-			rules = dir.cache.Approved(h.Path, h.info)
-		}
-	}
-	if sums.Blake2b != sum {
-		return own, durable.ErrChanged
-	}
-	if own, err = ownEntry(file, h.Size, h.Path); err != nil {
-		return own, err
-	}
-	if err := durable.CheckUnchanged(file, h.info); err != nil || known {
-		return own, err
-	}
-	dir.cache.Put(h.Path, h.info, sums.Sums, digest.All)
-	if rules > 0 {
-		dir.cache.Approve(h.Path, h.info, rules)
-	}
-	return own, nil
-}
-
 // decide asks a package of the host that is the one on the drive whether the catalogue's entry is
 // right. Else it returns that of the host's index or, if that is wrong too, the package's own. The
 // catalogue's stays where the package cannot be read.
 func decide(ctx context.Context, p *Plan, h *sourceFile) pkgindex.Entry {
 	key := payload.Key{Kind: payload.Package, Path: h.Path}
 	e := p.next.entries[h.Path]
-	d := describer{host: p.host}
 	sums, _ := p.host.packages.sumsOf(h)
-	own, err := d.look(ctx, h, p.next.current[key].Sum, &sums, sums.computed == digest.All)
-	if err != nil {
+	o := &ownWord{dir: p.host.packages, file: h, sums: sums.Sums,
+		known: sums.computed == digest.All} // the index's MD5 is what is in question
+	own, err := o.look(ctx)
+	if err != nil || o.sums.Blake2b != p.next.current[key].Sum {
 		return e
 	}
-	if _, same := pkgindex.SameIdentity(e, own); same && indexSums(e) == indexSumsOf(sums.Sums) {
+	o.remember()
+	if _, same := pkgindex.SameIdentity(e, own); same && indexSums(e) == indexSumsOf(o.sums) {
 		return e
 	}
-	if better, err := describeHost(h, own, sums.Sums); err == nil {
+	if better, err := describeHost(h, own, o.sums); err == nil {
 		return better
 	}
 	return e

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
@@ -165,12 +166,15 @@ func TestAFileThatChangesWhileItIsCompared(t *testing.T) {
 			return err == nil && sum == manifest.Digest{} && f.Sum == sum
 		},
 		"described again": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
-			by := describer{host: &source{packages: d}}
-			_, err := by.fromHost(ctx, f, manifest.Digest(digest.Bytes(changed)))
+			o := newOwnWord(d, f)
+			_, err := fromHost(ctx, o, manifest.Digest(digest.Bytes(changed)))
+			o.remember()
 			return errors.Is(err, durable.ErrChanged)
 		},
 		"described where it stays": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
-			return (&ownWord{dir: d, file: f}).tell(ctx).IsZero()
+			o := newOwnWord(d, f)
+			defer o.remember()
+			return o.tell(ctx).IsZero()
 		},
 	} {
 		f, d := newSourceFile(t, data)
@@ -188,6 +192,31 @@ func TestAFileThatChangesWhileItIsCompared(t *testing.T) {
 		if f, d = newSourceFile(t, changed); look(askedContext{context.Background(),
 			func() {}}, d, f) {
 			t.Errorf("%s: a file that does not change is refused", name)
+		}
+	}
+}
+
+// A package that was looked through stays so when its MD5 is computed later; other bytes under the
+// same status were not.
+func TestRememberKeepsTheVerdict(t *testing.T) {
+	data := tinyPackage([2]string{"CATEGORY", "a"}, [2]string{"PF", "b-1"}, [2]string{"SLOT", "0"})
+	for _, tt := range []struct {
+		sum  digest.Blake2b
+		want int
+	}{{digest.Bytes(data), binpkg.Rules}, {digest.Bytes(nil), 0}} {
+		f, d := newSourceFile(t, data)
+		d.cache.Put(f.Path, f.info, digest.Sums{Blake2b: tt.sum}, digest.BLAKE2B|digest.SHA1)
+		d.cache.Approve(f.Path, f.info, binpkg.Rules)
+		o := newOwnWord(d, f)
+		if _, err := o.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o.remember()
+		if got := d.cache.Approved(f.Path, f.info); got != tt.want {
+			t.Errorf("the rules of the verdict are %d, want %d", got, tt.want)
+		}
+		if _, set, _ := d.cache.Lookup(f.Path, f.info); set != digest.All {
+			t.Errorf("the digests %b are remembered", set)
 		}
 	}
 }

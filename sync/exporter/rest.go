@@ -78,10 +78,7 @@ func untold(x *exporter, items []payload.Item) (files []*sourceFile) {
 func vouch(ctx context.Context, x *exporter, files []*sourceFile, read bool) error {
 	var list []*ownWord
 	for _, h := range files {
-		o := &ownWord{dir: x.host.packages, file: h}
-		var set digest.Set
-		o.sums, set, _ = x.host.packages.cache.Lookup(h.Path, h.info)
-		if o.known = set == digest.All; o.known || read {
+		if o := newOwnWord(x.host.packages, h); o.known || read {
 			list = append(list, o)
 		}
 	}
@@ -100,39 +97,72 @@ func vouch(ctx context.Context, x *exporter, files []*sourceFile, read bool) err
 			if e.IsZero() {
 				return context.Cause(ctx)
 			}
-			if !o.known {
-				o.dir.cache.Put(o.file.Path, o.file.info, o.sums, digest.All)
-			}
+			o.remember()
 			o.file.vouchedBy(e)
 			return nil
 		}, func(pkgindex.Entry) {})
 }
 
-// ownWord is a package of the host that is asked what it is.
+// ownWord is a package of the host that is asked what it is. Several are asked at the same time.
+// The memory, which only one may use at a time, is asked before and told afterwards.
 type ownWord struct {
-	dir   *payloadDir
-	file  *sourceFile
-	sums  digest.Sums
-	known bool // sums are remembered
+	dir    *payloadDir
+	file   *sourceFile
+	sums   digest.Sums
+	known  bool // sums are remembered
+	looked bool // sums were computed
 }
 
-// tell makes the entry; a zero one where the package cannot be read.
-func (o *ownWord) tell(ctx context.Context) (none pkgindex.Entry) {
+func newOwnWord(dir *payloadDir, h *sourceFile) *ownWord {
+	sums, known := dir.sumsOf(h)
+	return &ownWord{dir: dir, file: h, sums: sums.Sums, known: known}
+}
+
+// look returns what the package states of itself. Its digests are computed unless they are known.
+func (o *ownWord) look(ctx context.Context) (own pkgindex.Entry, err error) {
 	h := o.file
 	file, err := o.dir.open(h.Path, h.info)
 	if err != nil {
-		return none
+		return own, err
 	}
 	defer file.Close()
 	if !o.known {
 		if o.sums, err = digest.Reader(ctx, file, digest.All, nil); err != nil {
-			return none
+			return own, err
 		}
 	}
-	own, err := ownEntry(file, h.Size, h.Path)
-	if err != nil || durable.CheckUnchanged(file, h.info) != nil {
+	if own, err = ownEntry(file, h.Size, h.Path); err != nil {
+		return own, err
+	}
+	if err := durable.CheckUnchanged(file, h.info); err != nil {
+		return own, err
+	}
+	o.looked = !o.known
+	return own, nil
+}
+
+// remember puts the digests into the memory that were computed. That the package was looked through
+// stays there, if these are the bytes that were.
+func (o *ownWord) remember() {
+	if o == nil || !o.looked {
+		return
+	}
+	cache, path, info := o.dir.cache, o.file.Path, o.file.info
+	before, set, _ := cache.Lookup(path, info)
+	rules := cache.Approved(path, info)
+	cache.Put(path, info, o.sums, digest.All)
+	if rules > 0 && set&digest.BLAKE2B != 0 && before.Blake2b == o.sums.Blake2b {
+		cache.Approve(path, info, rules)
+	}
+}
+
+// tell makes the entry; a zero one where the package cannot be read.
+func (o *ownWord) tell(ctx context.Context) (none pkgindex.Entry) {
+	own, err := o.look(ctx)
+	if err != nil {
 		return none
 	}
+	h := o.file
 	if e, err := withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), o.sums); err == nil {
 		return e
 	}
