@@ -256,6 +256,23 @@ func TestFlagsHaveTheirOwnFields(t *testing.T) {
 	}
 }
 
+// A name that looks like a number is one that somebody gave.
+func TestZeroIsAName(t *testing.T) {
+	names := 0
+	for _, d := range allFlags(t) {
+		v, ok := d.initial().(undoable)
+		if !ok || v.Set("0") != nil {
+			continue
+		}
+		if names++; v.String() != "0" {
+			t.Errorf("%s 0 is taken for %s", d, v)
+		}
+	}
+	if names < 8 {
+		t.Errorf("only %d flags take a name", names)
+	}
+}
+
 func fieldsOf(v flag.Value) (fields []any) {
 	if u, ok := v.(undoable); ok {
 		v = u.Value

@@ -767,14 +767,21 @@ type undoable struct {
 
 // String implements flag.Value.
 func (u undoable) String() string {
-	if u.Value == nil || isDefault(u.Value.String()) {
+	if u.Value == nil {
 		return u.word
 	}
-	return u.Value.String()
+	value, none := u.Value.String(), ""
+	switch u.Value.(type) { // of a text, 0 is a name like any other
+	case whole:
+		none = "0"
+	case age:
+		none = "0s"
+	}
+	if value == none {
+		return u.word
+	}
+	return value
 }
-
-// isDefault tells a value that nobody gave.
-func isDefault(value string) bool { return value == "" || value == "0" || value == "0s" }
 
 // Set implements flag.Value.
 func (u undoable) Set(s string) error {

@@ -262,7 +262,7 @@ func flagDefault(f cli.Flag) string {
 	if shown == "" {
 		shown = d.initial().String()
 	}
-	if isDefault(shown) {
+	if shown == "" || shown == "0" || shown == "0s" {
 		return ""
 	}
 	return " (" + shown + ")"
