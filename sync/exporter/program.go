@@ -29,11 +29,16 @@ func measureExtras(ctx context.Context, p *Plan) error {
 	shown := &p.report.Plan
 	left := shown.Free - shown.Need
 	if left < 0 { // what goes is removed first
-		left += p.freed()
+		left = max(left+p.freed(), 0)
+	}
+	tell := func(notice string) {
+		if p.o.Pretend { // else the run tells what came of it
+			p.report.Notices = append(p.report.Notices, notice)
+		}
 	}
 	if about := treesSize(p, room); about > left {
-		p.report.Notices = append(p.report.Notices, fmt.Sprintf("there may be no room on the drive for the ebuild repositories: packed they take about %s, and %s are left for them",
-			fault.Size(about), fault.Size(max(left, 0))))
+		tell(fmt.Sprintf("there may be no room on the drive for the ebuild repositories: packed they take about %s, and %s are left for them",
+			fault.Size(about), fault.Size(left)))
 	} else {
 		shown.Packing, left = about, left-about
 	}
@@ -42,7 +47,7 @@ func measureExtras(ctx context.Context, p *Plan) error {
 	case err != nil:
 		return err
 	case size > left:
-		p.report.Notices = append(p.report.Notices, noProgramRoom)
+		tell(noProgramRoom)
 	default:
 		shown.Program = size
 	}

@@ -167,6 +167,13 @@ func TestPlanCountsTheProgram(t *testing.T) {
 	drive = filepath.Join(t.TempDir(), "small")
 	smallDisk(t, drive, "10500k")
 	compared(0, 1)
+	drive = filepath.Join(t.TempDir(), "asked")
+	smallDisk(t, drive, "10500k")
+	asked := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoReadBack: true,
+		Confirm: func(*exporter.ExportPlan) (bool, error) { return true, nil }})
+	if len(asked.Notices) != 1 {
+		t.Errorf("whoever was asked is told %q", asked.Notices)
+	}
 }
 
 // A request that an export kept has the list of what is installed for the next reader.
