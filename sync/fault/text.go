@@ -3,6 +3,7 @@ package fault
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func Serial(serial int64) string { return Time(time.Unix(serial, 0)) }
 // Size is a number of bytes for people: "17 B", "7.3 KiB", "19 MiB".
 func Size(n int64) string {
 	if n < 0 {
-		return "-" + Size(-n)
+		return "-" + Size(-max(n, -math.MaxInt64))
 	}
 	if n < 1024 {
 		return strconv.FormatInt(n, 10) + " B"
