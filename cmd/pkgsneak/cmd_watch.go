@@ -69,6 +69,7 @@ func watchDrive(c *invocation) error {
 	o := c.opt.watch
 	o.Export, o.Log, o.Events = c.opt.export, c.logger(), events
 	o.Export.Drive, c.place = place, place
+	c.writing.Store(&place)
 	code := exitDone
 	o.Done = func(r *exporter.ExportReport, err error) {
 		done()
