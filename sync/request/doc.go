@@ -32,6 +32,7 @@
 //	  "fingerprint": "62F8…",
 //	  "serial": 1767225600,
 //	  "created": "2026-01-01T00:00:00Z",
+//	  "previous": 1766966400,
 //	  "installed": {"packages": 1200, "bytes": 1047552},
 //	  "machine": {"portage": "3.0.66", "eapi": 8, "arch": "amd64", "chost": "x86_64-pc-linux-gnu", "accept_keywords": "amd64", …},
 //	  "roots": {"world": ["app-editors/vim"], "sets": {"desktop": ["x11-base/xorg-server"]}, "system": ["sys-apps/portage"]},
@@ -40,6 +41,9 @@
 //	  "refused": [{"cpv": "app-misc/bar-3", "why": "cpu", "text": "avx512f"}],
 //	  "failed": [{"cpv": "app-misc/baz-1", "phase": "compile", "when": 1767225000}]
 //	}
+//
+// previous is the serial of the machine's request before, absent from its first one: a host sees by
+// it that two machines ask with one key.
 //
 // machine and roots are absent from a minimal request. Settings are in it as results, never as
 // files: of package.accept_keywords, package.license, package.mask and package.unmask only those
