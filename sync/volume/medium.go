@@ -16,8 +16,9 @@ type Medium struct {
 }
 
 const (
-	// maxWriters bounds how many files are written at a time: a few are enough for any disk.
-	maxWriters = 4
+	// manyWriters is how many files are written at a time where nothing turns: some wait for the
+	// disk while the others are hashed, and a few are enough for any disk.
+	manyWriters = 4
 	// maxReaders bounds how many are read, and readersEach is how many of them there are for a
 	// processor: while some wait for the disk, the others keep it busy.
 	maxReaders  = 16
@@ -74,5 +75,5 @@ func mediumOf(entry string) Medium {
 		return Medium{1, 1}
 	}
 	procs := max(2, runtime.GOMAXPROCS(0))
-	return Medium{min(readersEach*procs, maxReaders), min(procs, maxWriters)}
+	return Medium{min(readersEach*procs, maxReaders), manyWriters}
 }

@@ -9,7 +9,7 @@ import (
 
 func TestMediumOf(t *testing.T) {
 	cores := max(2, runtime.GOMAXPROCS(0))
-	many := Medium{min(readersEach*cores, maxReaders), min(cores, maxWriters)}
+	many := Medium{min(readersEach*cores, maxReaders), manyWriters}
 	for _, tt := range []struct {
 		name       string
 		device     string // below devices
