@@ -112,7 +112,7 @@ var testPackages = []string{"sync/durable/durabletest"}
 var (
 	homes = map[string][]string{
 		"github.com/ProtonMail/go-crypto": {"manifest"},
-		"github.com/dustin/go-humanize":   {"cmd/pkgsneak", "sync/binhost"},
+		"github.com/dustin/go-humanize":   {"cmd/pkgsneak", "sync/binhost", "sync/fault"},
 		"github.com/fsnotify/fsnotify":    {"sync/watch"},
 		"github.com/klauspost/compress": {"scripts/bench", "sync/binhost", "sync/binpkg",
 			"sync/ebuilds", "sync/layout", "sync/pkgindex"},

@@ -160,7 +160,7 @@ func FuzzQuote(f *testing.F) {
 func TestSize(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 9: "9 B", 1023: "1023 B", 1024: "1.0 KiB",
 		7474: "7.3 KiB", 10188: "9.9 KiB", 10189: "10 KiB", 300 << 10: "300 KiB",
-		1<<20 - 1: "1.0 MiB", 19 << 20: "19 MiB", 5 << 30: "5.0 GiB", 1 << 62: "4.0 EiB",
+		1<<20 - 1: "1024 KiB", 19 << 20: "19 MiB", 5 << 30: "5.0 GiB", 1 << 62: "4.0 EiB",
 		-2048: "-2.0 KiB", math.MinInt64: "-8.0 EiB"} {
 		if got := Size(n); got != want {
 			t.Errorf("%d is %q, want %q", n, got, want)

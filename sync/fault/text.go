@@ -3,11 +3,12 @@ package fault
 import (
 	"errors"
 	"io/fs"
-	"math"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Text is an error for people: one line, in which a name is quoted, and stands once. The errors of
@@ -48,20 +49,9 @@ func Serial(serial int64) string { return Time(time.Unix(serial, 0)) }
 // Size is a number of bytes for people: "17 B", "7.3 KiB", "19 MiB".
 func Size(n int64) string {
 	if n < 0 {
-		return "-" + Size(-max(n, -math.MaxInt64))
+		return "-" + humanize.IBytes(-uint64(n))
 	}
-	if n < 1024 {
-		return strconv.FormatInt(n, 10) + " B"
-	}
-	value, units := float64(n), "KMGTPE"
-	for value /= 1024; value >= 1023.5 && len(units) > 1; value /= 1024 {
-		units = units[1:]
-	}
-	digits := 0
-	if value < 9.95 {
-		digits = 1
-	}
-	return strconv.FormatFloat(value, 'f', digits, 64) + " " + units[:1] + "iB"
+	return humanize.IBytes(uint64(n))
 }
 
 // shorten rewrites the text of one error of package os within the text of another one.
