@@ -100,8 +100,9 @@ var levels = map[string][]string{
 	// A request is what the resolver on the host takes for the client.
 	"sync/request": {"sync/resolve"},
 
-	// Files below a root have one way to be opened, and a USE flag has one lexer.
-	"sync/portage": {"sync/cpv", "sync/durable", "sync/fault"},
+	// Files below a root have one way to be opened, a USE flag has one lexer, and how many
+	// processors there are is known in one place.
+	"sync/portage": {"sync/cpv", "sync/durable", "sync/fault", "sync/pipeline"},
 }
 
 // Packages for tests: any test may import them, and nothing else.

@@ -21,6 +21,7 @@ func main() {
 	// file has a mode of its own.
 	syscall.Umask(0o022)
 	tuneMemory()
+	tuneThreads()
 	ctx, again, stop := untilSignal(context.Background())
 	e := processEnv(build{version, commit, commitTime})
 	e.again = again

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -113,7 +112,7 @@ func (s *Source) copyTo(ctx context.Context, t *tar.Writer,
 	p := packer{source: s, tar: t, sum: newContents(),
 		at: at.UTC().Truncate(time.Second), tell: tell}
 	n := (len(s.seen.entries) + batch - 1) / batch
-	err := pipeline.Ordered(ctx, n, runtime.GOMAXPROCS(0)+1, pipeline.Window/8,
+	err := pipeline.Ordered(ctx, n, pipeline.Processors()+1, pipeline.Window/8,
 		func(ctx context.Context, i int) []loaded { return s.load(ctx, i*batch) },
 		func(i int, files []loaded) error { return p.write(ctx, i*batch, files) },
 		func([]loaded) {})

@@ -2,12 +2,12 @@ package ebuilds
 
 import (
 	"path"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/pipeline"
 )
 
 // A branch is a directory of a tree on its way. It is open until all that comes into it is there,
@@ -81,7 +81,7 @@ type writers struct {
 
 func newWriters(into *durable.Root) *writers {
 	w := &writers{times: make(map[string]time.Time)}
-	n := min(max(runtime.GOMAXPROCS(0), 2), 8)
+	n := min(max(pipeline.Processors(), 2), 8)
 	if durable.Hooked(into) {
 		n = 0
 	}

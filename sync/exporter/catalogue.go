@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"pkgsneak/manifest"
@@ -49,7 +48,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 	}
 	workers := x.o.Workers
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = pipeline.Processors()
 	}
 	return pipeline.Ordered(ctx, len(missing), workers, pipeline.Window, d.describe,
 		func(i int, found description) error {

@@ -2,7 +2,6 @@ package exporter
 
 import (
 	"context"
-	"runtime"
 
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
@@ -84,7 +83,7 @@ func vouch(ctx context.Context, x *exporter, files []*sourceFile, read bool) err
 	}
 	workers := x.o.Workers
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = pipeline.Processors()
 	}
 	return pipeline.Ordered(ctx, len(list), workers, pipeline.Window,
 		func(ctx context.Context, i int) pkgindex.Entry { return list[i].tell(ctx) },

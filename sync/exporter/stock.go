@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -148,7 +147,7 @@ func (s *originStock) holding(k payload.Kind) layout.Holding {
 func (s *originStock) complete(ctx context.Context, h *source, paths []string, workers int) error {
 	slices.Sort(paths)
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = pipeline.Processors()
 	}
 	return pipeline.Ordered(ctx, len(paths), workers, pipeline.Window,
 		func(_ context.Context, i int) *layout.PackageFacts { return h.factsOf(paths[i]) },

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -31,7 +30,7 @@ import (
 func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) {
 	readers, checkers := ap.o.Workers, ap.o.Workers
 	if ap.o.Workers <= 0 {
-		readers, checkers = cmp.Or(ap.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
+		readers, checkers = cmp.Or(ap.o.Source.Readers, 2), pipeline.Processors()
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		wanted := slices.ContainsFunc(in.tasks, func(d *task) bool { return d.kind == kind })

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -246,7 +245,7 @@ func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]de
 	}
 	workers := o.Workers
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = pipeline.Processors()
 	}
 	batches := batch(todo)
 	work := make(chan []File, len(batches))

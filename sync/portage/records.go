@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/pipeline"
 )
 
 // Limits of what Records reads.
@@ -62,7 +62,7 @@ func (s *Settings) Records(keys ...string) ([]Record, []Problem, error) {
 	r := &recordReader{root: root, keys: keys, installed: installed,
 		records: make([]Record, len(installed))}
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(installed)) {
+	for range min(pipeline.Processors(), len(installed)) {
 		wg.Go(r.run)
 	}
 	wg.Wait()

@@ -3,11 +3,11 @@ package reindex
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
@@ -67,7 +67,7 @@ func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Opti
 	opts := Writing(m, w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
 	if opts.Workers <= 0 {
-		opts.Workers = max(runtime.GOMAXPROCS(0), volume.MediumOf(m.PKGDIR).Readers)
+		opts.Workers = max(pipeline.Processors(), volume.MediumOf(m.PKGDIR).Readers)
 	}
 	opts.Remembered = func() pkgdir.Sums { return remembered(m) }
 	opts.Header = func(h pkgindex.Header) pkgindex.Header {

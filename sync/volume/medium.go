@@ -3,7 +3,7 @@ package volume
 import (
 	"os"
 	"path/filepath"
-	"runtime"
+	"pkgsneak/sync/pipeline"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -74,6 +74,6 @@ func mediumOf(entry string) Medium {
 	case turns && !strings.Contains(dir, "/virtio"):
 		return Medium{1, 1}
 	}
-	procs := max(2, runtime.GOMAXPROCS(0))
+	procs := max(2, pipeline.Processors())
 	return Medium{min(readersEach*procs, maxReaders), manyWriters}
 }

@@ -1,6 +1,24 @@
 package main
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+
+	"pkgsneak/sync/pipeline"
+)
+
+func TestUsersNumberOfThreadsWins(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	for value, more := range map[string]bool{"1": false, "": true} {
+		t.Setenv("GOMAXPROCS", value)
+		runtime.GOMAXPROCS(pipeline.Processors())
+		tuneThreads()
+		if got := runtime.GOMAXPROCS(0) > pipeline.Processors(); got != more {
+			t.Errorf("with GOMAXPROCS=%q: more threads than processors: %v", value, got)
+		}
+	}
+}
 
 func TestMayGrow(t *testing.T) {
 	for _, tt := range []struct {

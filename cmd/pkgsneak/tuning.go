@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"pkgsneak/sync/pipeline"
 )
 
 const (
@@ -31,6 +33,13 @@ func tuneMemory() {
 	}
 	debug.SetGCPercent(100 * smallHeap / goBegins)
 	afterCollection()
+}
+
+// tuneThreads keeps the processors busy while threads wait for a disk. GOMAXPROCS of a user wins.
+func tuneThreads() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		pipeline.ExpectWaits()
+	}
 }
 
 // afterCollection chooses after each collection when the next one comes.
