@@ -123,11 +123,16 @@ func (r *Root) writeNew(name string, fill func(io.Writer) error) (err error) {
 			r.Remove(name)
 		}
 	}()
-	b := bufio.NewWriterSize(&steady{f: f}, bufferSize)
+	s := &steady{f: f}
+	b := bufio.NewWriterSize(s, bufferSize)
 	if err := fill(b); err != nil {
 		return err
 	}
-	return b.Flush()
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	s.end()
+	return nil
 }
 
 // Make creates the directory. It is an error if something else has the name.
@@ -203,9 +208,13 @@ func (s Staging) Clear() error {
 	return nil
 }
 
-// steadyEvery is how many bytes are written before the kernel is told to begin with them, so that
-// the sync at the end finds little left to do.
-const steadyEvery = 8 << 20
+const (
+	// steadyEvery is how many bytes are written before the kernel is told to begin with them, so
+	// that the sync at the end finds little left to do.
+	steadyEvery = 8 << 20
+	// steadyLast is how many it takes for the end of a file: the kernel gathers smaller ones.
+	steadyLast = 256 << 10
+)
 
 // steady begins the write-back of what is written as it goes.
 type steady struct {
@@ -216,11 +225,19 @@ type steady struct {
 func (s *steady) Write(p []byte) (int, error) {
 	n, err := s.f.Write(p)
 	s.size += int64(n)
-	if s.size-s.begun >= steadyEvery {
+	s.begin(steadyEvery)
+	return n, err
+}
+
+// end is for when nothing more comes.
+func (s *steady) end() { s.begin(steadyLast) }
+
+// begin begins with what was not begun yet, if there is enough of it.
+func (s *steady) begin(enough int64) {
+	if s.size-s.begun >= enough {
 		s.f.beginWriteBack(s.begun, s.size)
 		s.begun = s.size
 	}
-	return n, err
 }
 
 var errTooLong = errors.New("more bytes than expected")

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -62,7 +61,7 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 	readers, writers, workers := p.o.Workers, p.o.Workers, p.o.Workers
 	if workers <= 0 {
 		readers, writers = cmp.Or(p.o.Source.Readers, 2), cmp.Or(p.o.Medium.Writers, 1)
-		workers = runtime.GOMAXPROCS(0) + writers
+		workers = pipeline.Processors() + writers + min(readers, waitingReaders)
 	}
 	c := copier{plan: p, w: w, read: make(chan struct{}, readers),
 		write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
@@ -97,6 +96,9 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 }
 
 const (
+	// waitingReaders is how many files wait for the host's disk, at most, while others are looked
+	// at and others wait for the drive.
+	waitingReaders = 2
 	// prefetchReaders is how many readers are good for a medium at most that had better not be
 	// asked for what is read later.
 	prefetchReaders = 2
