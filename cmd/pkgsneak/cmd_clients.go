@@ -58,6 +58,8 @@ func clientsVerb(f *commandLine) verb {
 type clientReport struct {
 	Name        string               `json:"client"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
+	// Waits is of one that had been forgotten: it is obeyed when it has asked anew and is accepted.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // done ends a command that has done all that it was asked for.
@@ -187,7 +189,7 @@ func clientsAccept(c *invocation) error {
 		}
 		c.out.say("%s %s, %s", green("accepted"), bold(client.Name), client.Key.Grouped())
 		c.out.hint("its request counts from the next export to its drive on: pkgsneak export DRIVE")
-		return done(c, clientReport{client.Name, client.Key})
+		return done(c, clientReport{Name: client.Name, Fingerprint: client.Key})
 	})
 }
 
@@ -217,7 +219,7 @@ func (c *invocation) notOffered(store *clients.Store) error {
 	}
 	if client != nil {
 		c.out.say("%s is accepted already", bold(client.Name))
-		return done(c, clientReport{client.Name, client.Key})
+		return done(c, clientReport{Name: client.Name, Fingerprint: client.Key})
 	}
 	name, key, err := clients.Unforget(store, c.args[0])
 	if err != nil {
@@ -227,7 +229,7 @@ func (c *invocation) notOffered(store *clients.Store) error {
 		c.out.say("%s was forgotten here, and is not passed over any more", bold(name))
 		c.out.hint("the next export to a drive with its request shows the fingerprint: pkgsneak export DRIVE; then: pkgsneak clients accept " +
 			clients.Word(name, key))
-		return done(c, clientReport{name, key})
+		return done(c, clientReport{Name: name, Fingerprint: key, Waits: true})
 	}
 	return unknownClient(store, c.args[0])
 }
@@ -279,7 +281,7 @@ func clientsForget(c *invocation) error {
 				return err
 			}
 			c.out.say("%s %s", red("forgot"), bold(client.Name))
-			return done(c, clientReport{client.Name, client.Key})
+			return done(c, clientReport{Name: client.Name, Fingerprint: client.Key})
 		}
 		o, err := store.FindOffer(word)
 		if err != nil {
@@ -292,7 +294,7 @@ func clientsForget(c *invocation) error {
 			return err
 		}
 		c.out.say("%s %s, which nobody had accepted", red("forgot"), bold(o.Name))
-		return done(c, clientReport{o.Name, o.Fingerprint})
+		return done(c, clientReport{Name: o.Name, Fingerprint: o.Fingerprint})
 	})
 }
 
