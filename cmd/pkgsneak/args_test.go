@@ -275,7 +275,7 @@ func TestZeroIsAName(t *testing.T) {
 
 func fieldsOf(v flag.Value) (fields []any) {
 	if u, ok := v.(undoable); ok {
-		v = u.Value
+		v = u.unsettable
 	}
 	list := reflect.ValueOf(v)
 	if w, ok := v.(whole); ok {

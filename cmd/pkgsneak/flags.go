@@ -594,7 +594,7 @@ func (d declared) takes(written string) string {
 	}
 	value, word := d.initial(), ""
 	if u, ok := value.(undoable); ok {
-		value, word = u.Value, ", or "+u.word
+		value, word = u.unsettable, ", or "+u.word
 	}
 	good := d.usage
 	if s, ok := value.(suited); ok {
@@ -758,52 +758,38 @@ func (t text) Set(s string) error {
 // Get implements flag.Getter.
 func (t text) Get() any { return t }
 
+func (t text) isSet() bool { return emptyable(t).isSet() }
+func (t text) unset()      { emptyable(t).unset() }
+
 // undoable is a value with a word for what holds without the flag, which help shows as its default.
 // Given, it undoes what a variable sets.
 type undoable struct {
 	word string
+	unsettable
+}
+
+// unsettable is a value that can be put back to what it is where nobody gives one.
+type unsettable interface {
 	flag.Value
+	isSet() bool
+	unset()
 }
 
 // String implements flag.Value.
 func (u undoable) String() string {
-	if u.Value == nil {
+	if u.unsettable == nil || !u.isSet() {
 		return u.word
 	}
-	value, none := u.Value.String(), ""
-	switch u.Value.(type) { // of a text, 0 is a name like any other
-	case whole:
-		none = "0"
-	case age:
-		none = "0s"
-	}
-	if value == none {
-		return u.word
-	}
-	return value
+	return u.unsettable.String()
 }
 
 // Set implements flag.Value.
 func (u undoable) Set(s string) error {
 	if strings.TrimSpace(s) != u.word {
-		return u.Value.Set(s)
+		return u.unsettable.Set(s)
 	}
-	switch v := u.Value.(type) {
-	case text:
-		return emptyable(v).Set("")
-	case repoNames:
-		return emptyable(v).Set("")
-	case emptyable:
-		return v.Set("")
-	case topics:
-		*v.list = nil
-		return nil
-	case age:
-		return span(v).Set("0s")
-	case whole:
-		return whole{0, 0, v.fields}.Set("0")
-	}
-	return fmt.Errorf("%q undoes nothing", s)
+	u.unset()
+	return nil
 }
 
 // Get implements flag.Getter.
@@ -833,6 +819,9 @@ func (r repoNames) Set(s string) error {
 // Get implements flag.Getter.
 func (r repoNames) Get() any { return r }
 
+func (r repoNames) isSet() bool { return emptyable(r).isSet() }
+func (r repoNames) unset()      { emptyable(r).unset() }
+
 func (r repoNames) suits() string {
 	return "names of ebuild repositories with commas between, or none"
 }
@@ -860,6 +849,14 @@ func (e emptyable) Set(s string) error {
 
 // Get implements flag.Getter.
 func (e emptyable) Get() any { return e }
+
+func (e emptyable) isSet() bool { return len(e) > 0 && *e[0] != "" }
+
+func (e emptyable) unset() {
+	for _, field := range e {
+		*field = ""
+	}
+}
 
 // fingerprint is that of a key, as it was written.
 type fingerprint struct{ text *string }
@@ -948,6 +945,14 @@ func (w whole) Set(s string) error {
 // Get implements flag.Getter.
 func (w whole) Get() any { return w }
 
+func (w whole) isSet() bool { return len(w.fields) > 0 && *w.fields[0] != 0 }
+
+func (w whole) unset() {
+	for _, field := range w.fields {
+		*field = 0
+	}
+}
+
 func (w whole) suits() string {
 	return fmt.Sprintf("a whole number from %d to %d", w.least, w.most)
 }
@@ -1007,6 +1012,14 @@ func (a age) Set(s string) error {
 // Get implements flag.Getter.
 func (a age) Get() any { return a }
 
+func (a age) isSet() bool { return len(a) > 0 && *a[0] != 0 }
+
+func (a age) unset() {
+	for _, field := range a {
+		*field = 0
+	}
+}
+
 func (a age) suits() string { return "an age, 30d or 12h for instance" }
 
 // parseAge reads an age: days as people write them, else hours, minutes and seconds.
@@ -1047,6 +1060,9 @@ func (t topics) Set(s string) error {
 
 // Get implements flag.Getter.
 func (t topics) Get() any { return t }
+
+func (t topics) isSet() bool { return t.list != nil && len(*t.list) > 0 }
+func (t topics) unset()      { *t.list = nil }
 
 // parseBool reads a switch the way people write it in conf.d.
 func parseBool(s string) (bool, error) {
