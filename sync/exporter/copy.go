@@ -214,6 +214,9 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 		return f
 	case errors.As(f.err, &mine):
 		f.reason, f.err = mine.err, nil
+		if errors.As(f.reason, new(*binpkg.InvalidError)) {
+			f.hint = hintRefused
+		}
 		return f
 	case f.err != nil:
 		return f
@@ -238,6 +241,9 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 	f.sums.Blake2b = f.put.Sum
 	return f
 }
+
+// hintRefused leads out for packages that are refused for what is inside.
+const hintRefused = "what is refused has to be built again: emerge --oneshot --buildpkgonly PACKAGE"
 
 // errRotten is about a file that changed behind the back of its file system.
 var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")

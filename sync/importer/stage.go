@@ -295,7 +295,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 	}
 	var invalid *binpkg.InvalidError
 	if errors.As(err, &invalid) {
-		return &leftOutError{reason: invalid.Reason}
+		return &leftOutError{reason: invalid.Reason, hint: "on the build host, what is refused has to be built again: emerge --oneshot --buildpkgonly PACKAGE; then: pkgsneak export DRIVE"}
 	}
 	if err != nil {
 		return err
