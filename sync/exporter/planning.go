@@ -149,6 +149,11 @@ func (x *exporter) compareAll(ctx context.Context) error {
 			x.o.Workers); err != nil {
 			return err
 		}
+		if err := renewChecks(ctx, x); err != nil {
+			return err
+		}
+	} else if len(outdated(x)) > 0 {
+		x.next.changed = true
 	}
 	return x.measure()
 }
@@ -156,8 +161,12 @@ func (x *exporter) compareAll(ctx context.Context) error {
 // keep leaves a file on the drive as it is.
 func (p *Plan) keep(ctx context.Context, it payload.Item, h *sourceFile) {
 	p.report.Kept.Add(it.Size)
-	if p.next.disputes(it, h) && !p.o.Pretend {
-		p.next.setEntry(it.Path, decide(ctx, p, h))
+	if p.next.disputes(it, h) {
+		if p.o.Pretend { // a plan reads no package
+			p.next.changed = true
+		} else {
+			p.next.setEntry(it.Path, decide(ctx, p, h))
+		}
 		return
 	}
 	p.next.keep(it, h)

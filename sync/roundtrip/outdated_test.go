@@ -1,0 +1,101 @@
+package roundtrip
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/layout"
+)
+
+// rulesOn are the numbers of the rules by which the packages on a drive were looked through.
+func rulesOn(a *arena) map[string]int {
+	facts, err := generationOf(a.t, a.host, a.drive).Facts()
+	a.must(err)
+	rules := make(map[string]int)
+	for _, p := range facts.Packages {
+		rules[p.Path] = p.Rules
+	}
+	return rules
+}
+
+// A package that was looked through by older rules is looked through by today's if the host has it
+// still, so that no client has to.
+func TestOldChecksAreRenewed(t *testing.T) {
+	p := newTemplate(t)
+	older := func(s *statement) {
+		for i := range s.facts.Packages {
+			s.facts.Packages[i].Rules = min(i%2, binpkg.Rules-1)
+		}
+	}
+	export := func(a *arena) *exporter.ExportReport {
+		return mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive, NoReadBack: true})
+	}
+	t.Run("good packages", func(t *testing.T) {
+		a := p.arena(t)
+		a.resign(older)
+		if r := export(a); len(r.Copied) > 0 || r.Unchanged {
+			t.Errorf("copied %v, unchanged: %v", r.Copied, r.Unchanged)
+		}
+		for path, n := range rulesOn(a) {
+			if n != binpkg.Rules {
+				t.Errorf("%s: rules %d", path, n)
+			}
+		}
+		if r := export(a); !r.Unchanged {
+			t.Error("the next export writes another generation")
+		}
+	})
+	t.Run("planned", func(t *testing.T) {
+		a := p.arena(t)
+		// so that its digest is remembered
+		a.must(os.Chtimes(filepath.Join(a.host.DISTDIR, tarball), epoch, epoch))
+		export(a)
+		for _, c := range []struct {
+			change    func(*statement)
+			unchanged bool
+		}{{func(*statement) {}, true}, {older, false}} {
+			a.resign(c.change)
+			r := mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive, Pretend: true})
+			if r.Unchanged != c.unchanged {
+				t.Errorf("a plan promises that nothing is written: %v", r.Unchanged)
+			}
+		}
+	})
+	t.Run("other bytes on the host", func(t *testing.T) {
+		a := p.arena(t)
+		a.resign(older)
+		rebuild(t, filepath.Join(a.host.PKGDIR, otherVictim))
+		if r := export(a); len(r.Copied) != 1 {
+			t.Errorf("copied %v", r.Copied)
+		}
+		if n := rulesOn(a)[otherVictim]; n != binpkg.Rules {
+			t.Errorf("the copied one: rules %d", n)
+		}
+	})
+	t.Run("a package that is refused today", func(t *testing.T) {
+		a := p.arena(t)
+		data, err := os.ReadFile("../../testdata/golden/corrupt/g25-no-image/" + victim)
+		a.must(err)
+		a.must(os.WriteFile(filepath.Join(a.host.PKGDIR, victim), data, 0o644))
+		a.resign(func(s *statement) { s.pretend(a, victim, data); older(s) })
+		r := export(a)
+		if !slices.ContainsFunc(r.Notices, func(n string) bool {
+			return strings.Contains(n, victim) && strings.Contains(n, "build it again")
+		}) {
+			t.Errorf("notices %q", r.Notices)
+		}
+		for path, n := range rulesOn(a) {
+			if (n == binpkg.Rules) == (path == victim) {
+				t.Errorf("%s: rules %d", path, n)
+			}
+		}
+		if _, err := os.Stat(a.on(layout.PackagesDir + "/" + victim)); err != nil {
+			t.Error(err)
+		}
+	})
+}
