@@ -3,10 +3,11 @@ package volume
 import (
 	"os"
 	"path/filepath"
-	"pkgsneak/sync/pipeline"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/pipeline"
 )
 
 // A Medium is how a medium is best used.

@@ -3,12 +3,13 @@ package volume
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
+
+	"pkgsneak/sync/pipeline"
 )
 
 func TestMediumOf(t *testing.T) {
-	cores := max(2, runtime.GOMAXPROCS(0))
+	cores := max(2, pipeline.Processors())
 	many := Medium{min(readersEach*cores, maxReaders), manyWriters}
 	for _, tt := range []struct {
 		name       string
