@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,10 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
 )
 
@@ -55,66 +58,103 @@ func renewChecks(ctx context.Context, x *exporter) error {
 	total := payload.Count(list)
 	var done payload.Tally
 	return pipeline.Ordered(ctx, len(tasks), workers, pipeline.Window,
-		func(ctx context.Context, i int) error {
-			if !tasks[i].check() {
-				return nil // an earlier export has looked through it
-			}
+		func(ctx context.Context, i int) verdict {
 			b := <-bufs
 			defer func() { bufs <- b }()
 			return tasks[i].lookThrough(ctx, x.host.packages, b)
 		},
-		func(i int, err error) error {
+		func(i int, v verdict) error {
 			j := tasks[i]
 			tasks[i] = nil
 			done.Add(j.it.Size)
 			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: j.it.Path,
 				Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
-			var refused *binpkg.InvalidError
 			switch {
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case errors.As(err, &refused):
-				x.report.Notices = append(x.report.Notices, fmt.Sprintf(
-					"package %q stays on the drive, and clients will refuse it: %s; build it again",
-					j.it.Path, refused.Reason))
-			case err == nil: // else it changes, or cannot be read: the next export looks again
-				renewed(x.Plan, j)
+			case v.err != nil: // it changes, or cannot be read: the next export looks again
+			case v.refused != nil:
+				x.report.Notices = append(x.report.Notices, refusedNotice(j.it.Path, v,
+					x.next.current[j.it.Key()].Sum))
+			default:
+				renewed(x.Plan, j, v)
 			}
 			return nil
-		}, func(error) {})
+		}, func(verdict) {})
 }
 
-// lookThrough reads a package of the host, checks it and computes its sums.
-func (j *task) lookThrough(ctx context.Context, dir *payloadDir, bufs *pipeline.Buffers) error {
-	j.hash = digest.New(digest.BLAKE2B | j.wanted())
+// verdict is what came of looking through a package of the host.
+type verdict struct {
+	sums    digest.Sums
+	known   digest.Set // of sums
+	refused *binpkg.InvalidError
+	err     error // it could not be read as it was found
+}
+
+// lookThrough reads a package of the host, checks it and computes its sums. Of one that an earlier
+// export has looked through, it reads only what the package states of itself.
+func (j *task) lookThrough(ctx context.Context, dir *payloadDir,
+	bufs *pipeline.Buffers) (v verdict) {
 	file, err := dir.open(j.it.Path, j.h.info)
 	if err != nil {
-		return err
+		v.err = err
+		return v
 	}
 	defer file.Close()
 	pkg, err := j.read(file)
-	if err != nil {
-		return err
+	if err == nil && j.check() {
+		j.hash = digest.New(digest.BLAKE2B | j.wanted())
+		err = j.copyChecked(ctx, io.Discard, file, pkg, bufs)
 	}
-	return j.copyChecked(ctx, io.Discard, file, pkg, bufs)
+	switch {
+	case errors.As(err, &v.refused): // perhaps before its end was read
+		v.sums, err = digest.Reader(ctx, io.NewSectionReader(file, 0, j.h.Size), digest.BLAKE2B,
+			nil)
+		v.known, v.err = digest.BLAKE2B, cmp.Or(err, durable.CheckUnchanged(file, j.h.info))
+	case err != nil:
+		v.err = err
+	case j.check():
+		v.sums, v.known = j.sums(), digest.BLAKE2B|j.wanted()
+	default:
+		v.sums, v.known = j.checked.Sums, j.checked.computed
+	}
+	return v
 }
 
-// renewed notes that a package was looked through by today's rules, on the host and, if that is the
-// one on the drive, there.
-func renewed(p *Plan, j *task) {
-	var sum manifest.Digest
-	if j.check() {
-		sums, cache := j.sums(), p.host.packages.cache
-		cache.Put(j.it.Path, j.h.info, sums, digest.BLAKE2B|j.wanted())
-		cache.Approve(j.it.Path, j.h.info, binpkg.Rules)
-		sum = sums.Blake2b
-	} else {
-		sum = j.checked.Blake2b
+// refusedNotice is about a package of the host that is refused, of which the drive has a file that
+// has this sum.
+func refusedNotice(path string, v verdict, onDrive manifest.Digest) string {
+	const again = "build it again: emerge --oneshot --buildpkgonly PACKAGE"
+	if v.sums.Blake2b != onDrive {
+		return fmt.Sprintf("package %q on this host is refused: %s; the drive has another file of that name, which stays there; "+
+			again, path, v.refused.Reason)
 	}
-	if sum != p.next.current[j.it.Key()].Sum {
+	return fmt.Sprintf("package %q stays on the drive, and clients will refuse it: %s; "+again,
+		path, v.refused.Reason)
+}
+
+// renewed notes that a package was looked through by today's rules: on the host and, if that is the
+// one on the drive and the catalogue describes it, there. Else a client has to look by itself.
+func renewed(p *Plan, j *task, v verdict) {
+	if j.check() {
+		cache := p.host.packages.cache
+		cache.Put(j.it.Path, j.h.info, v.sums, v.known)
+		cache.Approve(j.it.Path, j.h.info, binpkg.Rules)
+	}
+	if v.sums.Blake2b != p.next.current[j.it.Key()].Sum ||
+		!v.agrees(p.next.entries[j.it.Path], j.own) {
 		return
 	}
 	facts := *p.next.stock.facts[j.it.Path] // the drive's generation has the old ones
 	facts.Rules = binpkg.Rules
 	p.next.stock.facts[j.it.Path] = &facts
+}
+
+// agrees reports whether an entry is what a package states of itself, and has its sums. An MD5 that
+// was not computed was held against the host's index before (disputes).
+func (v verdict) agrees(e, own pkgindex.Entry) bool {
+	_, same := pkgindex.SameIdentity(e, own)
+	md5, _ := e.MD5()
+	sha1, _ := e.SHA1()
+	return same && sha1 == v.sums.SHA1 && (v.known&digest.MD5 == 0 || md5 == v.sums.MD5)
 }

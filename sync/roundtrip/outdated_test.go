@@ -77,6 +77,46 @@ func TestOldChecksAreRenewed(t *testing.T) {
 			t.Errorf("the copied one: rules %d", n)
 		}
 	})
+	t.Run("a package that is not what the catalogue says", func(t *testing.T) {
+		for key, value := range map[string]string{"SLOT": "7", "MD5": strings.Repeat("0", 32),
+			"SHA1": strings.Repeat("0", 40)} {
+			a := p.arena(t)
+			remove(t, filepath.Join(a.host.PKGDIR, "Packages")) // which would put it right
+			a.resign(func(s *statement) { older(s); s.entry(a, victim, key, value) })
+			for range 2 { // the second one has looked through it before
+				export(a)
+				for path, n := range rulesOn(a) {
+					if (n == binpkg.Rules) == (path == victim) {
+						t.Errorf("%s: with a wrong %s: rules %d", path, key, n)
+					}
+				}
+			}
+		}
+	})
+	t.Run("a package that is damaged on the host", func(t *testing.T) {
+		a := p.arena(t)
+		name := filepath.Join(a.host.PKGDIR, victim)
+		fi, err := os.Stat(name)
+		a.must(err)
+		data, err := os.ReadFile(name)
+		a.must(err)
+		data[len(data)/2] ^= 1
+		a.must(os.WriteFile(name, data, 0o644))
+		a.must(os.Chtimes(name, fi.ModTime(), fi.ModTime()))
+		a.resign(older)
+		r := export(a)
+		if len(r.LeftOut)+len(r.Copied) > 0 {
+			t.Errorf("left out %v, copied %v", r.LeftOut, r.Copied)
+		}
+		if !slices.ContainsFunc(r.Notices, func(n string) bool {
+			return strings.Contains(n, victim) && strings.Contains(n, "another file")
+		}) {
+			t.Errorf("notices %q", r.Notices)
+		}
+		if n := rulesOn(a)[victim]; n == binpkg.Rules {
+			t.Errorf("rules %d", n)
+		}
+	})
 	t.Run("a package that is refused today", func(t *testing.T) {
 		a := p.arena(t)
 		data, err := os.ReadFile("../../testdata/golden/corrupt/g25-no-image/" + victim)
