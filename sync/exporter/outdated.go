@@ -57,7 +57,8 @@ func renewChecks(ctx context.Context, x *exporter) error {
 	}
 	total := payload.Count(list)
 	var done payload.Tally
-	return pipeline.Ordered(ctx, len(tasks), workers, pipeline.Window,
+	read := false
+	err := pipeline.Ordered(ctx, len(tasks), workers, pipeline.Window,
 		func(ctx context.Context, i int) verdict {
 			b := <-bufs
 			defer func() { bufs <- b }()
@@ -66,6 +67,7 @@ func renewChecks(ctx context.Context, x *exporter) error {
 		func(i int, v verdict) error {
 			j := tasks[i]
 			tasks[i] = nil
+			read = read || j.check()
 			done.Add(j.it.Size)
 			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: j.it.Path,
 				Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
@@ -81,6 +83,10 @@ func renewChecks(ctx context.Context, x *exporter) error {
 			}
 			return nil
 		}, func(verdict) {})
+	if read {
+		_ = saveCaches(x.Plan) // kept also if nothing is written to the drive after all
+	}
+	return err
 }
 
 // verdict is what came of looking through a package of the host.

@@ -1,6 +1,8 @@
 package roundtrip
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +11,10 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // rulesOn are the numbers of the rules by which the packages on a drive were looked through.
@@ -21,6 +26,21 @@ func rulesOn(a *arena) map[string]int {
 		rules[p.Path] = p.Rules
 	}
 	return rules
+}
+
+// remembersChecks reports it unless the host remembers that a package passed today's rules.
+func (a *arena) remembersChecks(path string) {
+	a.t.Helper()
+	st, err := state.Open(a.t.Context(), a.host.StateDir, state.Options{ReadOnly: true})
+	a.must(err)
+	defer st.Close()
+	cache, err := st.Cache(a.host.PKGDIR, epoch)
+	a.must(err)
+	fi, err := os.Stat(filepath.Join(a.host.PKGDIR, path))
+	a.must(err)
+	if n := cache.Approved(path, fi); n != binpkg.Rules {
+		a.t.Errorf("%s: rules %d are remembered", path, n)
+	}
 }
 
 // A package that was looked through by older rules is looked through by today's if the host has it
@@ -90,6 +110,44 @@ func TestOldChecksAreRenewed(t *testing.T) {
 						t.Errorf("%s: with a wrong %s: rules %d", path, key, n)
 					}
 				}
+			}
+		}
+	})
+	t.Run("declined", func(t *testing.T) {
+		a := p.arena(t)
+		a.resign(older)
+		_, err := exporter.Export(t.Context(), a.host, exporter.ExportOptions{Drive: a.drive,
+			AnyDirectory: true, NoReadBack: true,
+			Confirm: func(*exporter.ExportPlan) (bool, error) { return false, nil }}, nil)
+		if !errors.Is(err, fault.ErrDeclined) {
+			t.Fatal(err)
+		}
+		a.remembersChecks(otherVictim)
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		a := p.arena(t)
+		a.resign(older)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		first := ""
+		_, err := exporter.Export(ctx, a.host, exporter.ExportOptions{Drive: a.drive,
+			AnyDirectory: true, NoReadBack: true}, progress.OfEvents(func(e progress.Event) {
+			switch {
+			case e.Phase != progress.PhaseCheck || e.Path == tarball:
+			case e.Files == 1 && first == "":
+				first = e.Path
+			case e.Files == 2:
+				cancel()
+			}
+		}))
+		if !IsA[*exporter.InterruptedError](err) {
+			t.Fatal(err)
+		}
+		a.remembersChecks(first)
+		export(a)
+		for path, n := range rulesOn(a) {
+			if n != binpkg.Rules {
+				t.Errorf("%s: rules %d", path, n)
 			}
 		}
 	})
