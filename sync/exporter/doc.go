@@ -12,6 +12,11 @@
 // where the media like it (volume.MediumOf). A package whose digests were computed when it passed
 // the checks is not checked again: the copying compares its BLAKE2B.
 //
+// A package that stays on the drive, and passed older checks than today's when it was copied, is
+// looked through once more, on the host (outdated.go): the facts then state it, and no client has
+// to look through it. That takes a new generation, and copies nothing. One that is refused now
+// stays on the drive and is named.
+//
 // A package that the index describes otherwise is left out and named: on the client a wrong hash
 // would make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or
 // that changed while it was read. If the drive has an older file of the same name, that one stays.

@@ -27,7 +27,7 @@ type ExportOptions struct {
 	Repair       bool   // read everything on the drive, and write again what is damaged
 	NoReadBack   bool   // do not compare the medium with what was written
 	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
-	// files that are worked on at a time; 0 chooses: as many as there are processors, as many of
+	// files that are worked on at a time; 0 chooses: enough to keep the processors busy, as many of
 	// them read and written as the media like
 	Workers int
 	Source  volume.Medium // MediumOf PKGDIR, while this process was still allowed to look

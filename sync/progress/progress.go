@@ -13,7 +13,8 @@ const (
 	// looking whether a drive that was never used is as large as it claims
 	PhaseProbe   Phase = "probe"
 	PhasePrepare Phase = "prepare" // giving the drive directories for what it will get
-	PhaseCheck   Phase = "check"   // reading files whose contents are not known yet
+	// reading files whose contents are not known yet, or were not looked through by today's rules
+	PhaseCheck Phase = "check"
 	// payload: one read, one write, counted as it reaches the medium
 	PhaseCopy     Phase = "copy"
 	PhasePack     Phase = "pack"      // an ebuild repository becomes one file
