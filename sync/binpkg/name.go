@@ -21,17 +21,13 @@ const (
 
 // formats is the table of the formats: a row each, and a file of its own that reads it.
 var formats = [...]struct {
-	name  string // the word that Portage's BINPKG_FORMAT uses
 	media string // media type
 	ext   string // of a name with a build id
 	read  func(p *Package, r io.ReaderAt, size int64) (content, error)
 }{
-	XPAK: {"xpak", "application/vnd.gentoo.xpak", extXPAK, readXPAK},
-	GPKG: {"gpkg", "application/vnd.gentoo.gpkg", extGPKG, readGPKG},
+	XPAK: {"application/vnd.gentoo.xpak", extXPAK, readXPAK},
+	GPKG: {"application/vnd.gentoo.gpkg", extGPKG, readGPKG},
 }
-
-// String returns the word that Portage's BINPKG_FORMAT uses.
-func (f Format) String() string { return formats[f].name }
 
 // MediaType returns the type that an HTTP server gives to packages of the format.
 func (f Format) MediaType() string { return formats[f].media }

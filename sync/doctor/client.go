@@ -35,9 +35,9 @@ func (e *clientRules) check(ctx context.Context) error {
 	if !e.is(Host) {
 		judgeAuto(e.facts, e.findings)
 	}
-	f, err := e.emerge(ctx)
-	if err != nil || !e.o.Portage || f == nil {
-		return err
+	f := e.emerge(ctx)
+	if f == nil || !e.o.Portage {
+		return nil
 	}
 	return e.confirm(ctx, f)
 }
@@ -191,14 +191,14 @@ func (e *clientRules) localPackages() {
 }
 
 // emerge tells what emerge can do with what lies in PKGDIR, what it cannot, and which line to type
-// here.
-func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
+// here. It returns nil if that is not known.
+func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 	judge, err := e.judged()
 	if err != nil {
 		if e.index == nil {
 			e.unknown("what emerge can do: %v", err)
 		}
-		return nil, nil
+		return nil
 	}
 	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }, Elsewhere: e.elsewhere,
 		Distdir: e.m.DISTDIR, Trees: e.trees}
@@ -206,7 +206,7 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	f, err := forecast.Make(judge.machine, in)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
-		return nil, nil
+		return nil
 	}
 	if file := e.o.ExcludeFile; file != "" && len(f.Exclude) > 0 && f.Line("") != "" {
 		// as in an import: then they stand in the line
@@ -236,7 +236,7 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 			Command{line,
 				"only binary packages, nothing goes backwards, and what cannot be installed is left out"})
 	}
-	return f, nil
+	return f
 }
 
 // candidates are the packages that PKGDIR has and, with a drive, those that an import would bring:

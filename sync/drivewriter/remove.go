@@ -389,13 +389,13 @@ type removing struct {
 }
 
 func (m *removing) run() error {
-	if _, err := m.walk(nil, "", ".", 0, false); err != nil {
+	if err := m.walk(nil, "", ".", 0, false); err != nil {
 		return err
 	}
 	if err := m.s.syncfs(); err != nil {
 		return err
 	}
-	if _, err := m.walk(nil, "", ".", 0, true); err != nil {
+	if err := m.walk(nil, "", ".", 0, true); err != nil {
 		return err
 	}
 	for _, name := range m.r.copies {
@@ -407,24 +407,24 @@ func (m *removing) run() error {
 }
 
 // walk goes through a directory, which is name below the level above: first for the files, then for
-// the directories that are empty without them. lost reports whether it lost a name of its own.
-func (m *removing) walk(above *drive.Level, name, dir string, depth int,
-	empty bool) (lost bool, err error) {
+// the directories that are empty without them. A directory that lost a name is synced.
+func (m *removing) walk(above *drive.Level, name, dir string, depth int, empty bool) error {
 	if err := context.Cause(m.ctx); err != nil {
-		return false, err
+		return err
 	}
 	l, err := m.s.d.Enter(&m.dirs, m.s.root, above, name, dir, false)
 	if err != nil {
-		return false, m.s.d.PullDamage("reading the directory", dir, err)
+		return m.s.d.PullDamage("reading the directory", dir, err)
 	}
 	defer l.Close()
+	lost := false
 	for _, e := range l.Entries {
 		file := path.Join(dir, e.Name())
 		gone := false
 		switch {
 		case e.IsDir() && layout.OfLayout(file) && depth < drive.MaxDepth:
-			if _, err := m.walk(l, e.Name(), file, depth+1, empty); err != nil {
-				return false, err
+			if err := m.walk(l, e.Name(), file, depth+1, empty); err != nil {
+				return err
 			}
 			if empty {
 				gone, err = m.removeDir(l, e.Name(), file)
@@ -433,7 +433,7 @@ func (m *removing) walk(above *drive.Level, name, dir string, depth int,
 			gone, err = true, m.removeFile(l, e, file)
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 		lost = lost || gone
 		if m.ctx.Err() != nil {
@@ -443,7 +443,7 @@ func (m *removing) walk(above *drive.Level, name, dir string, depth int,
 	if lost {
 		err = m.s.sync("fsync", dir, func() error { return syncOpenDir(l.FD) })
 	}
-	return lost, errors.Join(err, context.Cause(m.ctx))
+	return errors.Join(err, context.Cause(m.ctx))
 }
 
 // syncOpenDir makes the loss of names durable. A file system that cannot sync a directory needs no

@@ -36,7 +36,6 @@ type Op string
 const (
 	OpCreate    Op = "create"
 	OpWrite     Op = "write"
-	OpTruncate  Op = "truncate"
 	OpFsync     Op = "fsync"
 	OpSyncDir   Op = "fsync-dir"
 	OpSyncfs    Op = "syncfs"

@@ -8,7 +8,7 @@
 // because nothing is brought in. An origin of which nothing valid tells what belongs to it (both
 // copies of its manifest are damaged, or nobody has its key) goes only on request, with all that
 // has a name of the layout. Leftovers of an export that was pulled go with it; everything else
-// stays and is reported. The order in which files go is package drive's (Removal).
+// stays and is reported. The order in which files go is that of drivewriter.Removal.
 package forget
 
 import (

@@ -96,7 +96,7 @@ func (s *Settings) readBinRepos(fail func(Problem)) (*ini, map[string]string) {
 
 func binRepo(conf *ini, section, file string, fail func(Problem)) (BinRepo, bool) {
 	get := func(option string) string {
-		v, _, err := conf.get(section, option)
+		v, err := conf.get(section, option)
 		if err != nil {
 			fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option,
 				err), Fatal: true})

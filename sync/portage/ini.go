@@ -102,15 +102,11 @@ const (
 	maxReplaced      = 10_000 // %(name)s in one value, with those that they lead to
 )
 
-// get returns an option of a section, or of DEFAULT, with %(name)s replaced.
-func (x *ini) get(section, option string) (string, bool, error) {
-	raw, ok := x.raw(section, option)
-	if !ok {
-		return "", false, nil
-	}
+// get returns an option of a section, or of DEFAULT, with %(name)s replaced; "" if neither has it.
+func (x *ini) get(section, option string) (string, error) {
+	raw, _ := x.raw(section, option)
 	left := maxReplaced
-	v, err := x.interpolate(section, raw, 0, &left)
-	return v, true, err
+	return x.interpolate(section, raw, 0, &left)
 }
 
 func (x *ini) raw(section, option string) (string, bool) {

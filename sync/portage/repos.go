@@ -57,7 +57,7 @@ func findRepos(r *reader, at places, portdir, overlay string) (_ *repoFinder, ma
 func (f *repoFinder) configuredRepo(conf *ini, section string) {
 	file := path.Join(f.at.configRoot, "etc/portage/repos.conf")
 	get := func(option string) string {
-		v, _, err := conf.get(section, option)
+		v, err := conf.get(section, option)
 		if err != nil {
 			f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option,
 				err), Fatal: true})

@@ -495,11 +495,11 @@ func TestInterpolationIsBounded(t *testing.T) {
 		func(p Problem) { t.Error(p) })
 	for option, want := range map[string]string{"v0": "more than 10000 times",
 		"loop": "deeper than 10", "odd": `"%" is not`, "none": "%(x)s is not set"} {
-		if _, _, err := x.get("a", option); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := x.get("a", option); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", option, err, want)
 		}
 	}
-	if v, _, err := x.get("a", "fine"); v != "%" || err != nil {
+	if v, err := x.get("a", "fine"); v != "%" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}
 }
@@ -541,7 +541,7 @@ func FuzzINI(f *testing.F) {
 		})
 		for _, s := range x.sections {
 			for o := range x.options[s] {
-				if v, _, err := x.get(s, o); err == nil && len(v) > MaxValue+len(text) {
+				if v, err := x.get(s, o); err == nil && len(v) > MaxValue+len(text) {
 					t.Errorf("%d bytes", len(v))
 				}
 			}

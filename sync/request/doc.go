@@ -61,7 +61,8 @@
 //
 // # The installed list
 //
-// An index of package pkgindex, with the keys of ListKeys. USE has the flags of IUSE only.
+// An index of package pkgindex. An entry has the keys of InstalledEntry, and its USE the flags of
+// IUSE only.
 //
 // # Limits
 //

@@ -9,11 +9,6 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// ListKeys are the keys that an entry of the installed list has.
-var ListKeys = []string{"CPV", "SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "IDEPEND",
-	"BUILD_TIME", "BUILD_ID", "KEYWORDS", "LICENSE",
-	"PROVIDES", "REQUIRES", "CHOST", "REPO"}
-
 // InstalledEntry makes the entry of an installed package: USE is cut down to the flags of IUSE.
 func InstalledEntry(p *resolve.Package) (pkgindex.Entry, error) {
 	slot := p.Slot

@@ -15,7 +15,7 @@
 //		strconv.Quote(strings.Join(r.Exclude, " ")) + " @world"
 //	r.Bundle(0)                           // what has to come along with the first merge
 //
-// Predict tells what emerge does by itself; Resolve makes the list longer until the prediction ends
+// Resolve predicts what emerge does by itself, and makes the list longer until the prediction ends
 // well.
 //
 // # What is predicted

@@ -303,13 +303,13 @@ func checkWithEmerge(t *testing.T, emerge string, v *vector, r *Result) {
 func checkWithPrediction(t *testing.T, v *vector, r *Result) {
 	in := v.input(t)
 	in.Exclude = atoms(t, r.Exclude)
-	plan, err := Predict(in)
-	if err != nil || !plan.OK || slices.ContainsFunc(plan.Merges, func(m Merge) bool {
+	ok, merges, err := predicted(in)
+	if err != nil || !ok || slices.ContainsFunc(merges, func(m Merge) bool {
 		return m.Kind == Downgrade
 	}) {
-		t.Errorf("%s with --exclude %q: %+v, %v", v.Name, r.Exclude, plan, err)
+		t.Errorf("%s with --exclude %q: %+v, %v", v.Name, r.Exclude, merges, err)
 	}
-	if lost := missingFrom(names(plan.Merges), names(r.Merges)); lost != nil {
+	if lost := missingFrom(names(merges), names(r.Merges)); lost != nil {
 		t.Errorf("%s: the list lets %q through, which was not told", v.Name, lost)
 	}
 }

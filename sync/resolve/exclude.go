@@ -28,7 +28,6 @@ const (
 	Blocks                    // the blocker Atom of Other hits it, or its own hits Other
 	Older                     // older than what is installed
 	NotAccepted               // the machine's configuration does not accept it: Reason
-	Excluded                  // Input.Exclude names it
 )
 
 // Refusal is a candidate that cannot be installed, or must not.
@@ -447,7 +446,7 @@ func (x *excluder) bestWay(ways []way) (way, bool) {
 		}
 		x.st.setExclude(slices.Concat(x.given, x.atoms, []depend.Atom{a}))
 		out := x.st.predict(x.seed, maxTries)
-		if n := gain(x.st, &out); out.ok && n > most {
+		if n := gain(&out); out.ok && n > most {
 			best, most = w, n
 		}
 	}
@@ -455,7 +454,7 @@ func (x *excluder) bestWay(ways []way) (way, bool) {
 }
 
 // gain counts what an outcome installs, downgrades aside.
-func gain(s *stock, out *outcome) int {
+func gain(out *outcome) int {
 	n := 0
 	for _, p := range out.g.order {
 		if p.installed {
@@ -485,7 +484,7 @@ func (x *excluder) prune(out outcome) outcome {
 		i := slices.Index(x.names, name)
 		x.names, x.atoms = slices.Delete(x.names, i, i+1), slices.Delete(x.atoms, i, i+1)
 		again := x.predict(false, maxTries)
-		if again.ok && !x.guard(&again) && gain(x.st, &again) >= gain(x.st, &out) {
+		if again.ok && !x.guard(&again) && gain(&again) >= gain(&out) {
 			for p, r := range x.refusals {
 				if r.Name == name {
 					r.Name = ""

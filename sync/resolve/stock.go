@@ -149,7 +149,8 @@ func newStock(in *Input) (*stock, error) {
 		return nil, err
 	}
 	s.judge(in.Accept)
-	return s, s.setRoots(in)
+	s.setRoots(in)
+	return s, nil
 }
 
 // setRanks compares the versions of a shelf, once.
@@ -350,7 +351,7 @@ func (s *stock) isProvided(a *atom) bool {
 
 // setRoots orders the sets as emerge walks them: @system, @selected with the user's sets, @profile;
 // atoms by their text.
-func (s *stock) setRoots(in *Input) error {
+func (s *stock) setRoots(in *Input) {
 	names := make([]string, 0, len(in.Sets))
 	for name := range in.Sets {
 		names = append(names, name)
@@ -369,7 +370,6 @@ func (s *stock) setRoots(in *Input) error {
 			a.shelf.roots = append(a.shelf.roots, rootAtom{&s.roots[i], a})
 		}
 	}
-	return nil
 }
 
 func (s *stock) addRoot(name string, atoms []depend.Atom) {

@@ -73,9 +73,6 @@ var words = [...]string{
 // Word tells in a few words how the signer stands to this machine.
 func (s Signer) Word() string { return words[s.State] }
 
-// Believed reports whether generations of the signer are imported.
-func (s Signer) Believed() bool { return s.State == Trusted || s.State == Mine }
-
 // Sentence tells who signed, for people.
 func (s Signer) Sentence() string {
 	key := s.Key.Grouped()

@@ -30,24 +30,6 @@ type Merge struct {
 	For string // who needed it first: a CPV, or "@" and a set
 }
 
-// Plan is what emerge would do by itself: `emerge -uDK --rebuilt-binaries-timestamp=0 @world`.
-type Plan struct {
-	OK     bool // emerge would end with 0
-	Merges []Merge
-	Tries  int // walks that were made again
-}
-
-// Predict tells what emerge would do with an Input, downgrades and all.
-func Predict(in Input) (Plan, error) {
-	s, err := newStock(&in)
-	if err != nil {
-		return Plan{}, err
-	}
-	s.setExclude(in.Exclude)
-	out := s.predict(nil, maxTries)
-	return Plan{OK: out.ok, Merges: s.merges(&out), Tries: out.tries}, nil
-}
-
 // merges lists what the graph of an outcome changes, in the order in which it was found.
 func (s *stock) merges(out *outcome) []Merge {
 	var list []Merge
