@@ -32,8 +32,8 @@ const sumLine = "# pkgsneak-sum: "
 // defaultProgram is the program's path in the files of package scripts.
 const defaultProgram = "/usr/bin/pkgsneak"
 
-// Piece is a file of the system.
-type Piece struct {
+// piece is a file of the system.
+type piece struct {
 	Path string // below the root, with slashes
 	Mode fs.FileMode
 	Text string
@@ -44,10 +44,10 @@ type Piece struct {
 // exampleExt is the end of the name of a settings file that lies beside the user's.
 const exampleExt = ".example"
 
-// Pieces are the files of auto and watch for a program that lies at the path; "" is
+// autoPieces are the files of auto and watch for a program that lies at the path; "" is
 // /usr/bin/pkgsneak.
-func Pieces(program string) ([]Piece, error) {
-	return signed(program, []Piece{
+func autoPieces(program string) ([]piece, error) {
+	return signed(program, []piece{
 		{Path: "etc/udev/rules.d/90-pkgsneak.rules", Mode: 0o644, Text: scripts.UdevRules},
 		{Path: "etc/systemd/system/pkgsneak@.service", Mode: 0o644, Text: scripts.AutoUnit},
 		{Path: "etc/systemd/system/pkgsneak-watch.service", Mode: 0o644, Text: scripts.WatchUnit},
@@ -56,9 +56,9 @@ func Pieces(program string) ([]Piece, error) {
 	})
 }
 
-// ServePieces are those of serve.
-func ServePieces(program string) ([]Piece, error) {
-	return signed(program, []Piece{
+// servePieces are those of serve.
+func servePieces(program string) ([]piece, error) {
+	return signed(program, []piece{
 		{Path: "etc/systemd/system/pkgsneak-serve.service", Mode: 0o644, Text: scripts.ServeUnit},
 		{Path: "etc/systemd/system/pkgsneak-serve.socket", Mode: 0o644, Text: scripts.ServeSocket},
 		{Path: "etc/init.d/pkgsneak-serve", Mode: 0o755, Text: scripts.ServeInit},
@@ -67,7 +67,7 @@ func ServePieces(program string) ([]Piece, error) {
 }
 
 // signed puts the program's path in, and the last line.
-func signed(program string, pieces []Piece) ([]Piece, error) {
+func signed(program string, pieces []piece) ([]piece, error) {
 	if program == "" {
 		program = defaultProgram
 	}
@@ -103,7 +103,7 @@ func isOurs(data []byte) bool {
 }
 
 // isPackaged reports whether a file is as a package has it: without the last line.
-func (p Piece) isPackaged(data []byte) bool {
+func (p piece) isPackaged(data []byte) bool {
 	return p.Text == string(data)+sumLine+sumOf(string(data))+"\n"
 }
 
@@ -119,7 +119,7 @@ var packagedDirs = map[string]string{
 }
 
 // packaged moves the pieces to where a package has them.
-func packaged(pieces []Piece) {
+func packaged(pieces []piece) {
 	for i, p := range pieces {
 		if dir, ok := packagedDirs[path.Dir(p.Path)]; ok {
 			pieces[i].Path = path.Join(dir, path.Base(p.Path))
@@ -211,10 +211,10 @@ func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
 	return c, nil
 }
 
-func (o InstallOptions) pieces() ([]Piece, error) {
-	all := Pieces
+func (o InstallOptions) pieces() ([]piece, error) {
+	all := autoPieces
 	if o.Serve {
-		all = ServePieces
+		all = servePieces
 	}
 	pieces, err := all(o.Program)
 	if o.Packaged {
@@ -225,7 +225,7 @@ func (o InstallOptions) pieces() ([]Piece, error) {
 
 func openRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Join("/", dir)) }
 
-func (o InstallOptions) at(p Piece) string { return filepath.Join("/", o.Root, p.Path) }
+func (o InstallOptions) at(p piece) string { return filepath.Join("/", o.Root, p.Path) }
 
 // absolute makes the names in an error those that a person can look for: os.Root has them without
 // the directory that was opened.
@@ -248,7 +248,7 @@ func (o InstallOptions) absolute(err error) error {
 }
 
 // put writes one file, unless it is there or is the user's.
-func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
+func (o InstallOptions) put(root *os.Root, p piece, c *Changes) error {
 	data, err := readPiece(root, p.Path)
 	switch {
 	case err == nil && (string(data) == p.Text || p.isPackaged(data)):
@@ -283,7 +283,7 @@ func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 }
 
 // remove removes one file, unless it is the user's.
-func (o InstallOptions) remove(root *os.Root, p Piece, c *Changes) error {
+func (o InstallOptions) remove(root *os.Root, p piece, c *Changes) error {
 	if p.Settings {
 		example := p
 		example.Path, example.Settings = p.Path+exampleExt, false
@@ -316,7 +316,7 @@ func (o InstallOptions) remove(root *os.Root, p Piece, c *Changes) error {
 	return durable.Wrap(root, nil).SyncDir(path.Dir(p.Path))
 }
 
-func (o InstallOptions) mayChange(p Piece) (bool, error) {
+func (o InstallOptions) mayChange(p piece) (bool, error) {
 	if o.Force {
 		return true, nil
 	}
@@ -342,7 +342,7 @@ const udevVerify = 254
 
 // validate lets the programs that will read the files check them, in a directory of their own. A
 // file that a program cannot check is not checked.
-func (o InstallOptions) validate(ctx context.Context, pieces []Piece, c *Changes) error {
+func (o InstallOptions) validate(ctx context.Context, pieces []piece, c *Changes) error {
 	dir, err := os.MkdirTemp("", "pkgsneak-install-")
 	if err != nil {
 		return err

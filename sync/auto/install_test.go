@@ -86,7 +86,7 @@ func TestInstallProgram(t *testing.T) {
 	}
 	for _, program := range []string{"pkgsneak", "/mnt/my stick/pkgsneak", `/a"b`,
 		"/a%kb", "/a$b"} {
-		if _, err := Pieces(program); err == nil {
+		if _, err := autoPieces(program); err == nil {
 			t.Errorf("%q is taken", program)
 		}
 	}
@@ -242,7 +242,7 @@ func TestInstallValidates(t *testing.T) {
 
 // The real programs take the files.
 func TestPiecesAreValid(t *testing.T) {
-	pieces, err := Pieces("/bin/true") // systemd looks whether the program is there
+	pieces, err := autoPieces("/bin/true") // systemd looks whether the program is there
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,13 +349,13 @@ func TestPackagedFilesGiveWay(t *testing.T) {
 // A script or settings that a package has put into /etc are no user's: nobody is asked, and they
 // stay.
 func TestFilesOfAPackageStay(t *testing.T) {
-	pieces, err := Pieces("")
+	pieces, err := autoPieces("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
 	for _, name := range []string{"etc/init.d/pkgsneak-watch", "etc/conf.d/pkgsneak"} {
-		i := slices.IndexFunc(pieces, func(p Piece) bool { return p.Path == name })
+		i := slices.IndexFunc(pieces, func(p piece) bool { return p.Path == name })
 		text, _, _ := strings.Cut(pieces[i].Text, sumLine)
 		file := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

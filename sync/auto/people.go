@@ -35,7 +35,7 @@ const facilityDaemon = 3 << 3
 // Send sends one line. Some daemons listen for datagrams, some for streams.
 func (s Syslog) Send(level Level, text string) error {
 	line := fmt.Sprintf("<%d>%s pkgsneak[%d]: %s", facilityDaemon|int(level),
-		s.Now().Format(time.Stamp), s.PID, Plain(text))
+		s.Now().Format(time.Stamp), s.PID, plainText(text))
 	var failed error
 	for _, network := range []string{"unixgram", "unix"} {
 		conn, err := net.DialTimeout(network, s.Socket, time.Second)
@@ -56,10 +56,10 @@ func (s Syslog) Send(level Level, text string) error {
 	return failed
 }
 
-// Plain makes text fit for any terminal: printable ASCII, everything else as Go would quote it. In
-// a terminal that is not set to UTF-8 even the bytes of a harmless letter can be a control
+// plainText makes text fit for any terminal: printable ASCII, everything else as Go would quote it.
+// In a terminal that is not set to UTF-8 even the bytes of a harmless letter can be a control
 // character.
-func Plain(s string) string {
+func plainText(s string) string {
 	q := strconv.QuoteToASCII(s)
 	q = q[1 : len(q)-1]
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(q)
@@ -94,7 +94,7 @@ func (t Terminals) Say(lines []string) (int, error) {
 	var b strings.Builder
 	b.WriteString("\r\n")
 	for _, l := range lines {
-		b.WriteString("pkgsneak: " + Plain(l) + "\r\n")
+		b.WriteString("pkgsneak: " + plainText(l) + "\r\n")
 	}
 	told := 0
 	var failed error
@@ -195,7 +195,7 @@ func SayAll(ctx context.Context, sys System, t Terminals, lines []string) error 
 	}
 	var b strings.Builder
 	for _, l := range lines {
-		b.WriteString("pkgsneak: " + Plain(l) + "\n")
+		b.WriteString("pkgsneak: " + plainText(l) + "\n")
 	}
 	out, code, err := sys.Run(ctx, Command{Name: "wall", Args: []string{"-n"},
 		Stdin: []byte(b.String())})

@@ -87,7 +87,7 @@ func TestPlain(t *testing.T) {
 		{"\u202eright to left", `\u202eright to left`},
 	}
 	for _, tt := range tests {
-		if got := Plain(tt.in); got != tt.want {
+		if got := plainText(tt.in); got != tt.want {
 			t.Errorf("%q: got %q, want %q", tt.in, got, tt.want)
 		}
 	}

@@ -96,8 +96,8 @@ func (c *Client) told(o Origin, sum request.Sum) bool {
 	})
 }
 
-// SerialOf returns the newest generation of an origin of which the client has told, 0 if of none.
-func (c *Client) SerialOf(o Origin) int64 {
+// serialOf returns the newest generation of an origin of which the client has told, 0 if of none.
+func (c *Client) serialOf(o Origin) int64 {
 	var serial int64
 	for _, h := range c.Has {
 		if h.Origin == o.Name && h.Key == o.Key {

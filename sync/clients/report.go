@@ -274,7 +274,7 @@ func (l *look) isBuilt(atom string) bool {
 // client adds one client.
 func (l *look) client(c *Client) {
 	e := Entry{Name: c.Name, Fingerprint: c.Key, Accepted: c.Accepted, Serial: c.Serial,
-		Read: c.Read, Cloned: c.Cloned, Forked: c.Forked, Imported: c.SerialOf(l.origin),
+		Read: c.Read, Cloned: c.Cloned, Forked: c.Forked, Imported: c.serialOf(l.origin),
 		Transit: []Transiting{}, Wants: []request.Want{}, Failed: []request.Failure{},
 		Unread: append([]Unread{}, c.Unread...), Typed: c.Typed}
 	if len(c.Typed) > 0 {

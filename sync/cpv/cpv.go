@@ -113,7 +113,7 @@ func parseVersion(s string) (version, bool) {
 	if s == "" {
 		return v, true
 	}
-	if s[0] != '-' || !IsRevision(s[1:]) {
+	if s[0] != '-' || !isRevision(s[1:]) {
 		return v, false
 	}
 	v.revision = s[2:]

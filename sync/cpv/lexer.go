@@ -6,7 +6,7 @@ import "strings"
 // it. It does not look at what that is.
 func CutVersion(s string) (rest, version string, ok bool) {
 	i := strings.LastIndexByte(s, '-')
-	if i > 0 && IsRevision(s[i+1:]) {
+	if i > 0 && isRevision(s[i+1:]) {
 		i = strings.LastIndexByte(s[:i], '-')
 	}
 	if i <= 0 {
@@ -18,15 +18,15 @@ func CutVersion(s string) (rest, version string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
-// IsRevision reports whether s is a revision without its hyphen: r12.
-func IsRevision(s string) bool {
+// isRevision reports whether s is a revision without its hyphen: r12.
+func isRevision(s string) bool {
 	return len(s) > 1 && s[0] == 'r' && digits(s[1:]) == len(s)-1
 }
 
 // WithoutRevision returns the version without its revision: 1.0 of 1.0-r2.
 func WithoutRevision(version string) string {
 	i := strings.LastIndexByte(version, '-')
-	if i < 0 || !IsRevision(version[i+1:]) {
+	if i < 0 || !isRevision(version[i+1:]) {
 		return version
 	}
 	return version[:i]

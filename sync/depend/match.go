@@ -26,7 +26,7 @@ type Package struct {
 // flag without a default has to be one of the package either way (Requires).
 func Match(a *Atom, p *Package) bool {
 	return a.CP == p.CP && a.CP != "" && a.matchVersion(p) && a.MatchSlot(p) && a.matchRepo(p) &&
-		MatchUse(a.Use, p)
+		matchUse(a.Use, p)
 }
 
 func (a *Atom) matchVersion(p *Package) bool {
@@ -93,10 +93,10 @@ func (a *Atom) MatchSlot(p *Package) bool {
 	return a.Slot == p.Slot && (a.Sub == "" || a.Sub == sub)
 }
 
-// MatchUse reports whether a built package has its flags as deps want them. A flag that the package
+// matchUse reports whether a built package has its flags as deps want them. A flag that the package
 // does not have counts as its default, and matches nothing if there is none, neither on nor
 // off. On a flag that it has the default means nothing.
-func MatchUse(deps []UseDep, p *Package) bool {
+func matchUse(deps []UseDep, p *Package) bool {
 	for _, u := range deps {
 		valid := p.Valid != nil && p.Valid(u.Flag)
 		if !valid && u.Default == "" {

@@ -12,9 +12,9 @@ import (
 	"pkgsneak/sync/forecast"
 )
 
-// PortageTimeout is how long emerge may take for its answer; on a large machine it takes 7 to 30
+// portageTimeout is how long emerge may take for its answer; on a large machine it takes 7 to 30
 // seconds.
-const PortageTimeout = 5 * time.Minute
+const portageTimeout = 5 * time.Minute
 
 // planOptions are the options of EMERGE_DEFAULT_OPTS that count although the line keeps them: they
 // change what emerge takes into account, not what it installs.
@@ -43,14 +43,14 @@ func (e *clientRules) confirm(ctx context.Context, f *forecast.Forecast) error {
 			}
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, PortageTimeout)
+	limited, cancel := context.WithTimeout(ctx, portageTimeout)
 	defer cancel()
 	a, err := e.o.Ask(limited, q)
 	switch {
 	case context.Cause(ctx) != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
-		e.unknown("what emerge says: no answer within %v", PortageTimeout)
+		e.unknown("what emerge says: no answer within %v", portageTimeout)
 		return nil
 	case err != nil:
 		e.unknown("what emerge says: %v", err)

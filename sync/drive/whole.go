@@ -52,7 +52,7 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 			s.Own = append(s.Own, name)
 		}
 	}
-	right, err := g.Matches(ctx, layout.LayoutFile)
+	right, err := g.matches(ctx, layout.LayoutFile)
 	if err != nil {
 		return s, err
 	}
@@ -60,7 +60,7 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 		s.Own = append(s.Own, layout.LayoutFile)
 		slices.Sort(s.Own)
 	}
-	s.Packages, err = g.Matches(ctx, layout.PackagesFile)
+	s.Packages, err = g.matches(ctx, layout.PackagesFile)
 	return s, err
 }
 
@@ -95,9 +95,9 @@ func (k *survey) visit(e Found) error {
 	return nil
 }
 
-// Matches compares one of the generation's own files with the signed list; one that is not listed
+// matches compares one of the generation's own files with the signed list; one that is not listed
 // does.
-func (g *Generation) Matches(ctx context.Context, name string) (bool, error) {
+func (g *Generation) matches(ctx context.Context, name string) (bool, error) {
 	f, ok := g.Signed.Find(name)
 	if !ok {
 		return true, nil

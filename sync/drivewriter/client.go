@@ -26,9 +26,9 @@ import (
 // that pair's list, so that nothing is allocated, no name changes, and a pull leaves the request
 // before. Only the first request on a drive, and one that has outgrown its files, allocate: all
 // names and all room before any contents, and nothing at all if an operation on the drive was left
-// unfinished (CheckFinished).
+// unfinished (checkFinished).
 //
-//	1 look      both copies, what is free, and for what is to be allocated CheckFinished; what
+//	1 look      both copies, what is free, and for what is to be allocated checkFinished; what
 //	            first requests left whose drives were pulled is removed
 //	2 allocate  directories, files of newlines; syncfs and a flush
 //	3 write     the pair that does not count, in place, each fsynced; read back from the medium
@@ -202,7 +202,7 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		record, list := layout.RequestFiles(w.pair)
 		w.drop = []string{record, list}
 	}
-	garbage, err := ClientGarbage(w.d, path.Base(w.dir))
+	garbage, err := clientGarbage(w.d, path.Base(w.dir))
 	// of a request that was pulled: nobody has allocated anything since
 	if err == nil && len(garbage) > 0 {
 		err = removeIn(w.session, w.root, garbage)
@@ -228,7 +228,7 @@ func (w *clientWriter) choose(ctx context.Context) error {
 // mayAllocate looks whether something was left unfinished on the drive, and removes it where it is
 // of no use to anybody.
 func (w *clientWriter) mayAllocate(ctx context.Context) error {
-	if err := CheckFinished(ctx, w.d); err != nil {
+	if err := checkFinished(ctx, w.d); err != nil {
 		return err
 	}
 	if err := removePulledRequests(w.d, w.session, path.Base(w.dir), w.lost); err != nil {

@@ -407,7 +407,7 @@ func TestRequestBesideLeftovers(t *testing.T) {
 		}
 		defer d.Close()
 		var unfinished *UnfinishedError
-		if err := CheckFinished(context.Background(), d); !errors.As(err, &unfinished) {
+		if err := checkFinished(context.Background(), d); !errors.As(err, &unfinished) {
 			t.Errorf("%v", err)
 		}
 		h := newHost(keys()[0], "host")
@@ -524,7 +524,7 @@ func TestOutgrownRequestOnAFullDrive(t *testing.T) {
 		if openErr != nil {
 			t.Fatal(openErr)
 		}
-		if left := CheckFinished(context.Background(), d); !errors.Is(err, syscall.ENOSPC) ||
+		if left := checkFinished(context.Background(), d); !errors.Is(err, syscall.ENOSPC) ||
 			left != nil || asked(t, mount) != 1 {
 			t.Errorf("full at change %d: %v; %v, request %d", stop, err, left, asked(t, mount))
 		}

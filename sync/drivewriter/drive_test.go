@@ -581,7 +581,7 @@ func TestOutgrownSlots(t *testing.T) {
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	before, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", layout.ManifestFile))
-	if err != nil || before.Size() != PadUnit {
+	if err != nil || before.Size() != padUnit {
 		t.Fatalf("%v %v", before, err)
 	}
 	// The files become those that an earlier first export with less padding would have left.
@@ -604,7 +604,7 @@ func TestOutgrownSlots(t *testing.T) {
 	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
 		layout.PackagesFile} {
 		info, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", name))
-		if err != nil || info.Size() != PadUnit {
+		if err != nil || info.Size() != padUnit {
 			t.Errorf("%s did not grow: %v %v", name, info, err)
 		}
 	}

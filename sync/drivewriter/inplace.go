@@ -17,16 +17,16 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// PadUnit is the least size of a manifest copy and of Packages, in bytes: made at the
+// padUnit is the least size of a manifest copy and of Packages, in bytes: made at the
 // first export, so that they need not grow. A file that grows can read as an
 // I/O error after a pull, because its size reaches the medium before its
 // clusters do.
-const PadUnit = 1 << 20
+const padUnit = 1 << 20
 
 // paddedSize is the size that a file with a text of n bytes gets: a quarter more, so that it grows
 // seldom. All of it is written, and what grows is written twice.
 func paddedSize(n int64) int64 {
-	return max(1, (n+n/4+PadUnit-1)/PadUnit) * PadUnit
+	return max(1, (n+n/4+padUnit-1)/padUnit) * padUnit
 }
 
 // paddedCopySize is paddedSize, within what a reader takes.

@@ -542,7 +542,7 @@ func TestGrowingStepByStep(t *testing.T) {
 			steps = append(steps, step{op, name})
 			return nil
 		}
-		if err := w.pad(t.Context(), layout.NextManifestFile, 2*PadUnit); err != nil {
+		if err := w.pad(t.Context(), layout.NextManifestFile, 2*padUnit); err != nil {
 			t.Error(err)
 		}
 		w.hook = nil

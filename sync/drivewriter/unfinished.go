@@ -46,10 +46,10 @@ func (e *UnfinishedError) Hints(drive string) []string {
 		"or take another drive; or write a file, and carry that: pkgsneak request --file FILE"}
 }
 
-// CheckFinished looks for what an unfinished operation left anywhere in the tree: files with names
+// checkFinished looks for what an unfinished operation left anywhere in the tree: files with names
 // of the layout that the newest readable list of their directory does not name, whoever signed it.
 // It opens nothing for writing. The error is an *UnfinishedError, or the drive's.
-func CheckFinished(ctx context.Context, d *drive.Drive) error {
+func checkFinished(ctx context.Context, d *drive.Drive) error {
 	origins, err := d.Origins()
 	if err != nil {
 		return unfinished(d, layout.TreeDir, err)
@@ -75,7 +75,7 @@ func CheckFinished(ctx context.Context, d *drive.Drive) error {
 		return unfinished(d, layout.ClientsDir, err)
 	}
 	for _, name := range names {
-		garbage, err := ClientGarbage(d, name)
+		garbage, err := clientGarbage(d, name)
 		switch {
 		case err != nil:
 			return unfinished(d, drive.ClientDir(name), err)
@@ -138,11 +138,11 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 	return walk.Run(ctx)
 }
 
-// ClientGarbage returns the files of a client's directory, below it, that a request which was not
+// clientGarbage returns the files of a client's directory, below it, that a request which was not
 // finished left: those of pairs that neither valid list names, but for the first two while there is
 // one list. Where no list is valid nobody can tell, and nothing is garbage: see
 // removePulledRequests.
-func ClientGarbage(d *drive.Drive, name string) ([]string, error) {
+func clientGarbage(d *drive.Drive, name string) ([]string, error) {
 	key, err := d.ClientKey(name)
 	if err != nil {
 		if drive.Vanished(err) || drive.Failing(err) {
@@ -212,7 +212,7 @@ func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	return files, nil
 }
 
-// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and what
+// collectClientGarbage removes what clientGarbage finds in all directories of clients, and what
 // first requests left whose drives were pulled, and makes that durable. It is for an export, before
 // it allocates anything.
 func collectClientGarbage(d *drive.Drive, s *session) error {
@@ -224,7 +224,7 @@ func collectClientGarbage(d *drive.Drive, s *session) error {
 		return d.PullDamage("reading", layout.ClientsDir, err)
 	}
 	for _, name := range names {
-		garbage, err := ClientGarbage(d, name)
+		garbage, err := clientGarbage(d, name)
 		if err != nil {
 			return d.PullDamage("reading", drive.ClientDir(name), err)
 		}

@@ -35,9 +35,9 @@ const (
 	partSuffix    = ".part"
 )
 
-// NewStaging returns the staging directory dir below root. It is created by Make, or by the first
+// newStaging returns the staging directory dir below root. It is created by Make, or by the first
 // Write.
-func NewStaging(root *Root, dir string) Staging { return Staging{root, dir} }
+func newStaging(root *Root, dir string) Staging { return Staging{root, dir} }
 
 // Path returns where the file with that BLAKE2B-512 is staged, below the root.
 func (s Staging) Path(sum [64]byte) string {

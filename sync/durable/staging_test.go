@@ -52,7 +52,7 @@ func TestStaging(t *testing.T) {
 			if tt.before != nil {
 				tt.before(t, root)
 			}
-			s := NewStaging(Wrap(root, nil), "stage")
+			s := newStaging(Wrap(root, nil), "stage")
 			err := s.Write(sum, tt.size, tt.fill)
 			if (err != nil) != tt.wantErr {
 				t.Fatalf("error %v", err)
@@ -82,7 +82,7 @@ func TestStaging(t *testing.T) {
 
 func TestStagingIsPrivate(t *testing.T) {
 	root := openRoot(t)
-	s := NewStaging(Wrap(root, nil), "stage")
+	s := newStaging(Wrap(root, nil), "stage")
 	if err := s.Write([64]byte{}, 1, text("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestStagingGoesThroughNoLink(t *testing.T) {
 			if err := setup(root); err != nil {
 				t.Fatal(err)
 			}
-			if err := NewStaging(Wrap(root, nil), "stage").Write([64]byte{}, 1,
+			if err := newStaging(Wrap(root, nil), "stage").Write([64]byte{}, 1,
 				text("a")); err == nil {
 				t.Error("staged")
 			}

@@ -93,7 +93,7 @@ func (s *Store) Path() string { return s.path }
 func (s *Store) Close() error { return s.root.Close() }
 
 // Staging returns where files are staged. The holder of the Lock clears it when a run is done.
-func (s *Store) Staging() Staging { return NewStaging(s.root, StagingDir) }
+func (s *Store) Staging() Staging { return newStaging(s.root, StagingDir) }
 
 // Lock keeps every other pkgsneak from staging and placing files there, whatever its state
 // directory.

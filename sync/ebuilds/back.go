@@ -130,7 +130,7 @@ func (p *place) checkBack(ctx context.Context) error {
 }
 
 func (p *place) running() error {
-	if running := Running(p.site.proc()); running != "" {
+	if running := runningPortage(p.site.proc()); running != "" {
 		return fmt.Errorf("%w: %s", ErrRunning, running)
 	}
 	return nil

@@ -223,9 +223,9 @@ func below(name string, dirs map[fileID]string) bool {
 // portagePrograms are the names of processes under which eclasses must not change.
 var portagePrograms = []string{"emerge", "ebuild", "ebuild.sh", "egencache", "emerge-webrsync"}
 
-// Running names a process of Portage that runs now, "" if there is none: with its number. proc is
-// /proc.
-func Running(proc string) string {
+// runningPortage names a process of Portage that runs now, with its number; "" if there is none.
+// proc is /proc.
+func runningPortage(proc string) string {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return ""

@@ -60,7 +60,7 @@ func (s *Site) Take(ctx context.Context, step *Step, coming []string, o Options,
 		coming); refused != nil {
 		return Taken{}, errors.Join(refused, p.giveUp())
 	}
-	if running := Running(s.proc()); running != "" {
+	if running := runningPortage(s.proc()); running != "" {
 		return Taken{}, fmt.Errorf("%w: %s", ErrRunning, running)
 	}
 	return p.exchange(ctx, step, o)

@@ -98,8 +98,8 @@ func (f *Forecast) Lines(o TextOptions) []string {
 	return t
 }
 
-// Summary is the forecast in one line.
-func (f *Forecast) Summary(o TextOptions) string {
+// summary is the forecast in one line.
+func (f *Forecast) summary(o TextOptions) string {
 	if len(f.Merges) == 0 {
 		return "nothing of @world can be installed or updated now; for any other package: emerge -aK ATOM"
 	}
@@ -155,7 +155,7 @@ func (f *Forecast) sayMerges(o TextOptions, say func(string, ...any)) {
 		say("emerge finds no way to update @world, whatever is excluded: %s", f.Trouble)
 		return
 	}
-	text := f.Summary(o)
+	text := f.summary(o)
 	if n := len(f.Security); n > 0 {
 		text += fmt.Sprintf(". %s: GLSA %s", plural(n, "security fix"),
 			few(f.Security, 3, func(a Advisory) string { return a.ID }))

@@ -221,7 +221,7 @@ func appendField(b []byte, text string) []byte {
 	return append(append(b, '\t'), escaped...)
 }
 
-// Write writes the text of the facts. It refuses what ReadFacts would.
+// Write writes the text of the facts. It refuses what readFacts would.
 func (f *Facts) Write(w io.Writer) error {
 	if reason := f.fault(); reason != "" {
 		return fmt.Errorf("writing the facts of a generation: %s", reason)
@@ -260,9 +260,9 @@ func (f *Facts) Write(w io.Writer) error {
 	return out.Flush()
 }
 
-// ReadFacts reads the text of the facts, at most MaxFacts bytes of it. The
+// readFacts reads the text of the facts, at most MaxFacts bytes of it. The
 // error is a *FactsVersionError if it is of a newer version.
-func ReadFacts(r io.Reader) (*Facts, error) {
+func readFacts(r io.Reader) (*Facts, error) {
 	in := bufio.NewReaderSize(&capped{r: r, left: MaxFacts, why: errFactsLong}, maxFactsLine)
 	p := factsReader{facts: &Facts{}}
 	for {
@@ -286,7 +286,7 @@ func ReadFacts(r io.Reader) (*Facts, error) {
 
 var errFactsLong = fmt.Errorf("longer than %d bytes", MaxFacts)
 
-// factsReader is ReadFacts on its way.
+// factsReader is readFacts on its way.
 type factsReader struct {
 	facts *Facts
 	flags []*Flags
@@ -457,5 +457,5 @@ func UnpackFacts(packed []byte) (*Facts, error) {
 		return nil, err
 	}
 	defer z.Close()
-	return ReadFacts(z)
+	return readFacts(z)
 }

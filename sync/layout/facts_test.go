@@ -40,7 +40,7 @@ func TestFactsRoundTrip(t *testing.T) {
 	if err := fullFacts().Write(&b); err != nil || b.String() != fullFactsText {
 		t.Fatalf("%v\n%s", err, b.String())
 	}
-	got, err := ReadFacts(&b)
+	got, err := readFacts(&b)
 	if err != nil || !reflect.DeepEqual(got, fullFacts()) || !got.Equal(fullFacts()) {
 		t.Errorf("%v %+v", err, got)
 	}
@@ -59,12 +59,12 @@ func TestFactsOfALaterVersion(t *testing.T) {
 	later := strings.NewReplacer("znver3\t\tcpu_flags_x86_avx2\n",
 		"znver3\t\tcpu_flags_x86_avx2\t\tx\n", "\t2\t2\n", "\t2\t2\tnative=avx2\n",
 		"distfile\ta", "news\tof\tsomething\ndistfile\ta").Replace(fullFactsText)
-	got, err := ReadFacts(strings.NewReader(later))
+	got, err := readFacts(strings.NewReader(later))
 	if err != nil || !got.Equal(fullFacts()) {
 		t.Errorf("%v %+v", err, got)
 	}
 	var newer *FactsVersionError
-	if _, err := ReadFacts(strings.NewReader("pkgsneak facts\t2\n\x00\x01")); !errors.As(err,
+	if _, err := readFacts(strings.NewReader("pkgsneak facts\t2\n\x00\x01")); !errors.As(err,
 		&newer) || newer.Version != "2" {
 		t.Errorf("a newer version: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestFactsThatAreRefused(t *testing.T) {
 		if text == fullFactsText {
 			t.Errorf("%s: changes nothing", name)
 		}
-		if got, err := ReadFacts(strings.NewReader(text)); err == nil || got != nil {
+		if got, err := readFacts(strings.NewReader(text)); err == nil || got != nil {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
@@ -125,7 +125,7 @@ func FuzzReadFacts(f *testing.F) {
 		var facts *Facts
 		var err error
 		frugal(t, 1<<20+uint64(len(data))*200,
-			func() { facts, err = ReadFacts(bytes.NewReader(data)) })
+			func() { facts, err = readFacts(bytes.NewReader(data)) })
 		if err != nil {
 			return
 		}
@@ -133,7 +133,7 @@ func FuzzReadFacts(f *testing.F) {
 		if err := facts.Write(&text); err != nil {
 			t.Fatalf("%q is read and not written: %v", data, err)
 		}
-		again, err := ReadFacts(bytes.NewReader(text.Bytes()))
+		again, err := readFacts(bytes.NewReader(text.Bytes()))
 		if err != nil || !again.Equal(facts) {
 			t.Fatalf("%q is written and read as another: %v", text.Bytes(), err)
 		}

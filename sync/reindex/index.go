@@ -42,7 +42,7 @@ func Index(ctx context.Context, m machine.Machine, o IndexOptions,
 	if err := meant(ctx, d, m, o); err != nil {
 		return nil, err
 	}
-	return d.Reindex(ctx, Indexing(m, o, w))
+	return d.Reindex(ctx, indexing(m, o, w))
 }
 
 // CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes
@@ -58,12 +58,12 @@ func Check(ctx context.Context, m machine.Machine, o IndexOptions,
 	if err := meant(ctx, d, m, o); err != nil {
 		return nil, err
 	}
-	return d.Check(ctx, Indexing(m, o, w))
+	return d.Check(ctx, indexing(m, o, w))
 }
 
 // indexing is how this machine's own Portage would write the index: the header has what its
 // configuration states, and there is a Packages.gz if FEATURES wants one.
-func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Options {
+func indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Options {
 	opts := Writing(m, w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
 	if opts.Workers <= 0 {

@@ -146,9 +146,9 @@ func (p Pending) Save(m map[string]Import) error {
 	})
 }
 
-// Settle is SaveImports, and ends what Save began.
+// Settle is saveImports, and ends what Save began.
 func (p Pending) Settle(m map[string]Import) error {
-	if err := p.st.SaveImports(p.key.OriginID, p.key.Kind, m); err != nil {
+	if err := p.st.saveImports(p.key.OriginID, p.key.Kind, m); err != nil {
 		return err
 	}
 	file := pendingFile(p.key)
@@ -181,9 +181,9 @@ func parseImports(t table, text string) (map[string]Import, int, error) {
 	return m, 0, nil
 }
 
-// SaveImports replaces what is remembered of the origin and kind. Rows that are as they were read
+// saveImports replaces what is remembered of the origin and kind. Rows that are as they were read
 // are not written again.
-func (st *Dir) SaveImports(id OriginID, kind payload.Kind, m map[string]Import) error {
+func (st *Dir) saveImports(id OriginID, kind payload.Kind, m map[string]Import) error {
 	key := importsID{id, kind}
 	file := importsFile(key)
 	if err := checkImports(m); err != nil {

@@ -16,7 +16,7 @@ func TestOrderOfSaving(t *testing.T) {
 	rec := &durabletest.Recorder{}
 	st := openDir(t, dir, Options{Hook: rec.Hook})
 	rec.Reset()
-	if err := st.SaveImports(host, payload.Package,
+	if err := st.saveImports(host, payload.Package,
 		map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
 		t.Fatal(err)
 	}

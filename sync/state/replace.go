@@ -166,7 +166,7 @@ func (r *replacement) handOverImports(st *Dir, id importsID) error {
 		return err
 	}
 	maps.Copy(rows, newer)
-	return st.SaveImports(mine, id.Kind, rows)
+	return st.saveImports(mine, id.Kind, rows)
 }
 
 func newerSeen(a, b Seen) Seen {

@@ -29,14 +29,14 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 	var errs []error
 	for _, name := range []string{"host", "chroot"} {
 		id := OriginID{keys[0].Fingerprint(), name}
-		errs = append(errs, st.SaveImports(id, payload.Package, map[string]Import{"a/a-1.tbz2": {
+		errs = append(errs, st.saveImports(id, payload.Package, map[string]Import{"a/a-1.tbz2": {
 			Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
-			st.SaveImports(id, payload.Distfile,
+			st.saveImports(id, payload.Distfile,
 				map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
 			st.SaveSeen(id, Seen{Serial: 7, Highest: at}))
 	}
 	// The administrator trusted the new key before, and imported: its own row is the newer one.
-	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, payload.Package,
+	errs = append(errs, st.saveImports(OriginID{keys[1].Fingerprint(), "host"}, payload.Package,
 		map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
 		st.SaveSeen(OriginID{keys[1].Fingerprint(), "host"},
 			Seen{Serial: 9, Highest: at}), st.Trust(keys[0]))

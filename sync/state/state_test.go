@@ -91,7 +91,7 @@ func TestOpenReadOnlyWritesNothing(t *testing.T) {
 		"Distrust":       st.Distrust(host.Key),
 		"SaveSeen":       st.SaveSeen(host, Seen{Serial: 1}),
 		"RaiseTime":      st.RaiseTime(noon),
-		"SaveImports":    st.SaveImports(host, payload.Package, nil),
+		"SaveImports":    st.saveImports(host, payload.Package, nil),
 		"SaveExported":   st.SaveExported("x", Exported{}),
 		"AddRun":         st.AddRun(Run{}),
 		"Cache.Save":     c.Save(),
@@ -311,7 +311,7 @@ func TestImports(t *testing.T) {
 	for name, m := range maps {
 		t.Run(name, func(t *testing.T) {
 			st := openDir(t, t.TempDir(), Options{})
-			if err := st.SaveImports(host, payload.Package, m); err != nil {
+			if err := st.saveImports(host, payload.Package, m); err != nil {
 				t.Fatal(err)
 			}
 			st = reopen(t, st)
@@ -336,7 +336,7 @@ func TestImportsThatStay(t *testing.T) {
 	st := openDir(t, dir, Options{})
 	rows, err := st.Imports(id, payload.Package)
 	before, lerr := os.Lstat(file)
-	if err = errors.Join(err, lerr, st.SaveImports(id, payload.Package, rows)); err != nil {
+	if err = errors.Join(err, lerr, st.saveImports(id, payload.Package, rows)); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := os.Lstat(file); err != nil || !os.SameFile(before, after) {
@@ -344,7 +344,7 @@ func TestImportsThatStay(t *testing.T) {
 	}
 	check := func(what string) {
 		t.Helper()
-		if err := st.SaveImports(id, payload.Package, rows); err != nil {
+		if err := st.saveImports(id, payload.Package, rows); err != nil {
 			t.Fatal(err)
 		}
 		st = reopen(t, st)
@@ -368,7 +368,7 @@ func TestImportsRefusesNonsense(t *testing.T) {
 		"no-local-name": {"a": {"", 1, sum1}},
 		"negative":      {"a": {"a", -1, sum1}},
 	} {
-		if err := st.SaveImports(host, payload.Package, m); err == nil {
+		if err := st.saveImports(host, payload.Package, m); err == nil {
 			t.Errorf("%s: saved", name)
 		}
 	}
@@ -380,7 +380,7 @@ func TestImportsOfOddOrigins(t *testing.T) {
 		strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
 	for i, name := range names {
 		m := map[string]Import{"p": {"p", int64(i), sum1}}
-		if err := st.SaveImports(OriginID{host.Key, name}, payload.Package, m); err != nil {
+		if err := st.saveImports(OriginID{host.Key, name}, payload.Package, m); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	}
@@ -457,7 +457,7 @@ func TestDamagedState(t *testing.T) {
 			if err := st.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
 				t.Fatal(err)
 			}
-			if err := st.SaveImports(host, payload.Package, map[string]Import{"a": {"a", 1, sum1},
+			if err := st.saveImports(host, payload.Package, map[string]Import{"a": {"a", 1, sum1},
 				"b": {"b", 1, sum2}}); err != nil {
 				t.Fatal(err)
 			}
@@ -521,7 +521,7 @@ func cutLine(s string, n int) string {
 // A first run that is killed between its files must not leave something that looks like a loss.
 func TestKilledBetweenImportsAndMemory(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
-	if err := st.ensureMemory(); err != nil { // SaveImports, up to its last write
+	if err := st.ensureMemory(); err != nil { // saveImports, up to its last write
 		t.Fatal(err)
 	}
 	id := importsID{host, payload.Package}
@@ -535,7 +535,7 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 		t.Errorf("imports %v, %v", m, err)
 	}
 	m := map[string]Import{"a": {"a", 1, sum1}}
-	if err := st.SaveImports(host, payload.Package, m); err != nil {
+	if err := st.saveImports(host, payload.Package, m); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := reopen(t, st).Imports(host, payload.Package); err != nil ||
@@ -544,7 +544,7 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 	}
 }
 
-// SaveImports on a new state never has imports without a memory: seen from the first write on.
+// saveImports on a new state never has imports without a memory: seen from the first write on.
 func TestMemoryComesBeforeImports(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	// A directory where the file should go makes the write of the imports fail.
@@ -552,7 +552,7 @@ func TestMemoryComesBeforeImports(t *testing.T) {
 		0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.SaveImports(host, payload.Package, nil); err == nil {
+	if err := st.saveImports(host, payload.Package, nil); err == nil {
 		t.Fatal("saved")
 	}
 	if _, err := os.Lstat(filepath.Join(st.dir, memoryName)); err != nil {
@@ -595,7 +595,7 @@ func TestFormat(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	steps := []error{
 		st.SaveSeen(host, Seen{1772366400, sum1, noon}),
-		st.SaveImports(host, payload.Package,
+		st.saveImports(host, payload.Package,
 			map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
 		st.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
 		st.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
@@ -664,7 +664,7 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "state")
 	st := openDir(t, dir, Options{})
-	if err := st.SaveImports(host, payload.Package,
+	if err := st.saveImports(host, payload.Package,
 		map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -700,7 +700,7 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 			t.Errorf("%s: after what the hint says: %v", lost, err)
 			continue
 		}
-		if err := again.SaveImports(host, payload.Package, nil); err != nil {
+		if err := again.saveImports(host, payload.Package, nil); err != nil {
 			t.Error(err)
 		}
 		again.Close()
