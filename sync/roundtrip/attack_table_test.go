@@ -28,6 +28,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -1217,6 +1218,11 @@ func TestVouchedPackages(t *testing.T) {
 			a.must(err)
 			if looked := len(reasons(report)) > 0; looked != c.looks {
 				t.Errorf("left out %q", reasons(report))
+			}
+			for _, it := range report.Origins[0].LeftOut {
+				if !strings.Contains(it.Hint, "pkgsneak export "+fault.Quote(a.drive)) {
+					t.Errorf("%s has the hint %q", it.Path, it.Hint)
+				}
 			}
 			for _, problem := range indexFaults(t, a.client.PKGDIR) {
 				t.Error(problem)
