@@ -6,8 +6,8 @@ import "runtime"
 var processors = runtime.GOMAXPROCS(0)
 
 // Processors is how many processors the program may use: those of the machine, or fewer if its
-// cgroup or the variable GOMAXPROCS allows fewer. As many goroutines keep them busy, where none of
-// them waits.
+// cgroup allows fewer, or else as many as the variable GOMAXPROCS has. As many goroutines keep them
+// busy, where none of them waits.
 func Processors() int { return processors }
 
 // mostWaiting is how many threads may wait in a system call while every processor has work.
