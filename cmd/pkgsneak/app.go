@@ -158,8 +158,8 @@ func commands(f *commandLine) []*cli.Command {
 // usage turns cli's complaint about a value into an error of ours.
 func usage(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 
-// unknownVerb is where cli ends when the first word is no verb. (Its CommandNotFound would make the
-// run a success.)
+// unknownVerb is where cli ends when the first word is no verb. (The CommandNotFound of cli would
+// make the run a success.)
 func unknownVerb(c *cli.Context) error {
 	word := c.Args().First()
 	var names []string

@@ -49,7 +49,7 @@ func autoVerb(f *commandLine) verb {
 	}
 }
 
-// workerCommand is what auto starts for each operation: itself again, with the same settings,
+// workerVerb is what auto starts for each operation: itself again, with the same settings,
 // confined. It gets its task on standard input.
 func workerVerb(f *commandLine) verb {
 	return verb{Command: &cli.Command{Name: "worker", Hidden: true,

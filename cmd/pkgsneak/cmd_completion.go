@@ -61,7 +61,7 @@ func completion(c *invocation) error {
 	return nil
 }
 
-// completeCommand answers the scripts: the words of the line so far, the last one being the one to
+// completeVerb answers the scripts: the words of the line so far, the last one being the one to
 // complete, perhaps empty. An answer is a line each, the word and behind a tab what it means;
 // ":dirs" or ":files" asks the shell for names.
 func completeVerb(f *commandLine) verb {

@@ -15,7 +15,7 @@
 // A guest may also have a system (Config.System): the init, udev and tools of
 // Debian's packages in its initramfs. The agent loads the modules, leaves a
 // child behind that does what it is told, and becomes that init. There pkgsneak
-// is installed as on a real machine, and is started by udev (TestBooted).
+// is installed as on a real machine, and is started by udev (TestBootedSystemd).
 //
 // Two ways to look at a pull: a live one (Stick.Pull), and the replay of a
 // write log (Guest.Try), which tries hundreds of states in the time that ten

@@ -23,11 +23,11 @@
 // # The worker
 //
 // A run has to mount, to start fsck and to start the hook, so it cannot confine itself. The part
-// that reads the drive can: export and import are made by a process of their own, which is this
-// program again, with the settings that this one was started with. It takes everything from itself
-// that the operation does not need (importer.Confine, ConfineExport), makes it, and ends. On its
-// standard input it gets one line, and then nothing; the end of its input, which is also that of a
-// run that was killed, tells it to stop, as a signal does.
+// that reads the drive can: export, import and request are made by a process of their own, which is
+// this program again, with the settings that this one was started with. It takes everything from
+// itself that the operation does not need (Confine of exporter, importer and requester), makes it,
+// and ends. On its standard input it gets one line, and then nothing; the end of its input, which
+// is also that of a run that was killed, tells it to stop, as a signal does.
 //
 //	{"operation":"import","drive":"/run/pkgsneak/sda1"}
 //

@@ -156,18 +156,14 @@ type Drive struct {
 	Packages request.Sums         `json:"packages"`
 }
 
-// driveID is what NewDriveID makes.
+// driveID is the form of the identity of a drive, which an export makes.
 var driveID = regexp.MustCompile(`^[0-9a-f]{16,64}$`)
-
-// ValidDriveID reports whether a text that a drive has told can be the identity of a drive: 16 to
-// 64 lower-case hex digits.
-func ValidDriveID(id string) bool { return driveID.MatchString(id) }
 
 func (d *Drive) check() error {
 	switch {
 	case d.Format != format:
 		return fault.CheckFormat(d.Format, format)
-	case !ValidDriveID(d.ID):
+	case !driveID.MatchString(d.ID):
 		return fmt.Errorf("the drive %.80q", d.ID)
 	}
 	if _, err := manifest.ParseFingerprint(string(d.Key)); err != nil {

@@ -69,7 +69,7 @@ func (e *NewerError) As(target any) bool {
 }
 
 // StandingOf finds out whose a directory is. The error is a *NewerError, or reports that the drive
-// is gone; with any other standing than committed, best and other are what ownSlots returns.
+// is gone; with any other standing than committed, best and other are what OwnCopies returns.
 func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as Standing, best,
 	other ManifestCopy, err error) {
 	best, other, err = d.OwnCopies(dir, ring, now)

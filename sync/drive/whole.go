@@ -21,7 +21,7 @@ type State struct {
 	// sorted
 	Own      []string
 	Leftover bool // a pulled run left files that the generation does not list
-	// files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
+	// files that are neither listed nor leftovers: somebody else's, at most MaxUndeclared
 	Others []string
 }
 

@@ -53,7 +53,7 @@ type Removal struct {
 	// "".
 	Beside manifest.Fingerprint
 	// Others are the files, and whatever else is no directory of the layout, that are not the
-	// origin's: they stay. Sorted, at most maxUndeclared.
+	// origin's: they stay. Sorted, at most drive.MaxUndeclared.
 	Others []string
 
 	d      *drive.Drive

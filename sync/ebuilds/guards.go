@@ -151,7 +151,7 @@ func readLittle(name string, most int64) string {
 	return string(data)
 }
 
-// Inside is a directory that must not go away with the tree in which it lies.
+// inside is a directory that must not go away with the tree in which it lies.
 type inside struct {
 	path, name string // name: PKGDIR, the repository "x", ...
 	hint       string // how it is moved out; with %s for the path

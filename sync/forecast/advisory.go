@@ -44,7 +44,7 @@ type glsaRange struct {
 	Text  string `xml:",chardata"`
 }
 
-// MaxRanges bounds the packages of an advisory, and the ranges of each.
+// maxRanges bounds the packages of an advisory, and the ranges of each.
 const maxRanges = 1000
 
 // parseAdvisory reads an advisory. encoding/xml replaces no entities but the five of XML, so that a

@@ -58,7 +58,7 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 	return b.Bytes(), counted.N, nil
 }
 
-// UnpackCatalogue reads what packCatalogue wrote, of the plain length in the record, into no more
+// UnpackCatalogue reads what PackCatalogue wrote, of the plain length in the record, into no more
 // memory than its limits. A record may have anything: one that gives less than no bytes is an
 // error.
 func UnpackCatalogue(packed []byte, plain int64) (*pkgindex.Index, error) {

@@ -213,7 +213,7 @@ func MadeDir(dir string) bool {
 	return cpv.ValidCategory(category) && !strings.Contains(sub, "/")
 }
 
-// withoutPart takes the ending off that partPath gives a part.
+// withoutPart takes the ending off that PartPath gives a part.
 func withoutPart(name string) string {
 	stem, digits, ok := cutLast(name, ".part")
 	if ok && len(digits) >= 2 && allDigits(digits) {

@@ -65,7 +65,7 @@ func device(path string) (uint64, error) {
 	return uint64(st.Dev), nil
 }
 
-// needDirectory gives an error that tells what is wrong with a path that ought to be a directory.
+// NeedDirectory gives an error that tells what is wrong with a path that ought to be a directory.
 func NeedDirectory(verb, path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {

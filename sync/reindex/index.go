@@ -45,7 +45,7 @@ func Index(ctx context.Context, m machine.Machine, o IndexOptions,
 	return d.Reindex(ctx, indexing(m, o, w))
 }
 
-// CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes
+// Check compares the index with the packages, as `emaint binhost --check` does, and changes
 // nothing.
 func Check(ctx context.Context, m machine.Machine, o IndexOptions,
 	w progress.Watcher) (*pkgdir.CheckReport, error) {

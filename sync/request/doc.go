@@ -5,8 +5,8 @@
 // # Who takes part
 //
 // A client writes one request to a drive, over the one that it wrote there before, and signs it
-// with a key of its own that has the role "client" (layout.IsClientKey). A host that has accepted
-// the key reads it. Its contents decide which packages are carried to that client, and
+// with a key of its own that has the role "client" (manifest.PublicKey.IsClient). A host that has
+// accepted the key reads it. Its contents decide which packages are carried to that client, and
 // nothing else: nothing in it is run or built, and nothing in it becomes a path.
 //
 // # On the drive
