@@ -161,8 +161,11 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 	if o.Serial != 0 {
 		c.out.say("    generation  %s", c.generation(o.Serial))
 		c.out.say("    signed by   %s %s: %s", grouped(o.Fingerprint), o.UserID, trustWord(o))
-		c.out.say("    carries     %s, of %s that the origin has",
-			bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
+		carries := bothKinds(o.Packages, o.Distfiles)
+		if o.Catalogue > o.Packages.Files {
+			carries += fmt.Sprintf(", of %s that the origin has", count(o.Catalogue, "package"))
+		}
+		c.out.say("    carries     %s", carries)
 		for _, t := range o.Trees {
 			c.out.say("    repository  %s of %s, %s", t.Name, treeDay(t.Timestamp, c.env.now()),
 				size(t.Bytes))
