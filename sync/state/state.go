@@ -15,20 +15,24 @@
 //	  renewed                  the origins that go on under another name (Renewals)
 //	  client.asc               0600, the key with which this machine signs its requests (ClientKey)
 //	  client                   its last request (LastAsked)
-//	  clients/ drives/ catalogues/  what it remembers as a host of clients (package clients)
+//	  clients/ drives/ catalogues/ offered/ forgotten/
+//	                           what it remembers as a host of clients (package clients)
+//	  repositories             the ebuild repositories that import brought (package ebuilds)
+//	  exclude-N                names for the line to type, where they are many (package importer)
 //	  undo                     what the last import changed, and which generations were taken back (Undo)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
+//	  pending/KEY.NAME.KIND    the same of an import that has not ended (below)
 //	  accepted/KEY.NAME        what the newest generation of an origin lists that was imported (AcceptedList)
 //	  digests/HEX              one for each directory whose files were read
 //
-// Every file is text, is replaced as a whole, begins with its format and version and ends with a
-// line that counts the lines before it, so that a file which lost its end is not taken for a
-// shorter one. Anything odd, unreadable or lost is an error that names the file: forgetting the
-// highest serial would let an old generation in, and forgetting what was imported would turn the
-// origin's packages into local ones. Only the digests are a cache; an odd one starts empty and
-// reports so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no file in
-// the place of one is an error too, but for the digests, which are not saved then.
+// Every file of this package is text, is replaced as a whole, begins with its format and version
+// and ends with a line that counts the lines before it, so that a file which lost its end is not
+// taken for a shorter one. Anything odd, unreadable or lost is an error that names the file:
+// forgetting the highest serial would let an old generation in, and forgetting what was imported
+// would turn the origin's packages into local ones. Only the digests are a cache; an odd one starts
+// empty and reports so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no
+// file in the place of one is an error too, but for the digests, which are not saved then.
 //
 // memory is JSON, one object a line, each with one key:
 //
