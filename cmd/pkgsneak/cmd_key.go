@@ -24,7 +24,7 @@ func keyVerb(f *commandLine) verb {
 			Category:  "keys",
 			Usage:     "this machine's signing key",
 			ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
-			UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
+			UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--name NAME] [--revoke]\nkey renew [--name NAME]\nkey revocation",
 			Description: "The exports of this machine are signed with one OpenPGP key (Ed25519, no\n" +
 				"passphrase, mode 0600 in the state directory). export makes it when there is none;\n" +
 				"import takes a private key that gpg exported (gpg --armor --export-secret-keys),\n" +

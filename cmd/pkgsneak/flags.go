@@ -447,7 +447,7 @@ var plugged = groupHow.of(flagSet{
 // installing is for the commands that a system can start by itself.
 var installing = groupWhere.of(flagSet{
 	{name: "install", group: groupWhat,
-		usage: "install the files that make the system start it: udev rule, units, scripts, settings",
+		usage: "install the files that make the system start it: units, scripts, settings, a udev rule",
 		typed: true,
 		to:    func(o *options) flag.Value { return toggle{&o.install} }},
 	{name: "uninstall", group: groupWhat, usage: "remove them", typed: true,
