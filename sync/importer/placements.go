@@ -431,6 +431,8 @@ func (p *placements) prune(ctx context.Context) error {
 	return nil
 }
 
+// pruneOrigin removes what came from an origin that has it no longer, and forgets the rows of files
+// that are gone here.
 func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
 	removed map[string]*task) error {
 	rows, stock := in.imports[p.kind], in.stock[p.kind]
@@ -446,8 +448,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
 		return nil
 	}
 	var tasks []*task
-	// files here of which this drive cannot tell whether they have left the origin
-	var left payload.Tally
+	var left payload.Tally // see heldBack
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[name]
 		if stock.Has(name) && !p.obsolete[owner{in, name}] {
@@ -479,20 +480,30 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
 		tasks = append(tasks, &task{kind: p.kind, path: name, local: row.Local,
 			item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
 	}
+	if held := p.heldBack(in, tasks, left, here); held != nil {
+		in.Plan.Held = append(in.Plan.Held, *held)
+	} else {
+		p.remove(in, tasks, removed)
+	}
+	return nil
+}
+
+// heldBack is why the files of an origin that could go do not, nil if they go. left are those of
+// which this drive cannot tell whether they have left the origin, and here is how many came from it
+// and are there.
+func (p *placements) heldBack(in *incoming, tasks []*task, left payload.Tally, here int) *Held {
 	switch {
 	case left.Files > 0:
-		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
+		return &Held{Kind: p.kind, Tally: left, Reason: in.stock[p.kind].Reason}
 	case len(tasks) > 0 && unread(p.im) != "":
-		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
+		return &Held{Kind: p.kind, Tally: tallyOf(tasks),
 			Reason: fmt.Sprintf("origin %q cannot be read, and may have them", unread(p.im)),
 			Hint: fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive),
-				fault.Quote(in.Plan.Dir))})
+				fault.Quote(in.Plan.Dir))}
 	case p.kind == payload.Package && payload.Shrunk(here, here-len(tasks)) && !p.im.o.AllowShrink:
-		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
+		return &Held{Kind: p.kind, Tally: tallyOf(tasks),
 			Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here),
-			Hint:   "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune --allow-shrink"})
-	default:
-		p.remove(in, tasks, removed)
+			Hint:   "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune --allow-shrink"}
 	}
 	return nil
 }
