@@ -13,9 +13,8 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// Limits of a catalogue.
+// Limits of a catalogue, whose text is an index (pkgindex.MaxSize).
 const (
-	MaxCatalogue     = 1 << 30   // bytes of index text
 	MaxCatalogueFile = 256 << 20 // bytes compressed
 	maxWindow        = 64 << 20  // zstd window
 )
@@ -48,10 +47,7 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 	if err := errors.Join(err, z.Close()); err != nil {
 		return nil, 0, fmt.Errorf("writing the catalogue: %w", err)
 	}
-	switch {
-	case counted.N > MaxCatalogue:
-		return nil, 0, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
-	case b.Len() > MaxCatalogueFile:
+	if b.Len() > MaxCatalogueFile {
 		return nil, 0, fmt.Errorf("compressing the catalogue: longer than %d bytes",
 			MaxCatalogueFile)
 	}
@@ -59,26 +55,25 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 }
 
 // UnpackCatalogue reads what PackCatalogue wrote, of the plain length in the record, into no more
-// memory than its limits. A record may have anything: one that gives less than no bytes is an
-// error.
+// memory than its limits. A record may have anything: one that gives less than no bytes, or more
+// than an index has, is an error.
 func UnpackCatalogue(packed []byte, plain int64) (*pkgindex.Index, error) {
-	if plain < 0 {
+	if plain < 0 || plain > pkgindex.MaxSize {
 		return nil, fmt.Errorf("unpacks to %d bytes, as the record says", plain)
 	}
 	z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(MaxCatalogue))
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(pkgindex.MaxSize))
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
-	limit := min(plain, MaxCatalogue)
-	counted := &capped{r: z, left: limit, why: errors.New("longer than the record says")}
+	counted := &capped{r: z, left: plain, why: errors.New("longer than the record says")}
 	index, err := pkgindex.Read(counted)
 	if err != nil {
 		return nil, err
 	}
 	if counted.left != 0 {
-		return nil, fmt.Errorf("unpacks to %d bytes, the record says %d", limit-counted.left, limit)
+		return nil, fmt.Errorf("unpacks to %d bytes, the record says %d", plain-counted.left, plain)
 	}
 	return index, nil
 }
