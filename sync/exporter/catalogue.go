@@ -46,10 +46,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			d.asked[i] = newOwnWord(x.host.packages, h)
 		}
 	}
-	workers := x.o.Workers
-	if workers <= 0 {
-		workers = pipeline.Processors()
-	}
+	workers := x.o.looking()
 	return pipeline.Ordered(ctx, len(missing), workers, pipeline.Window, d.describe,
 		func(i int, found description) error {
 			path := missing[i]

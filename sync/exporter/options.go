@@ -1,7 +1,9 @@
 package exporter
 
 import (
+	"cmp"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
 )
@@ -36,6 +38,15 @@ type ExportOptions struct {
 	Confirm func(*ExportPlan) (bool, error)
 
 	CommitEvery int64 // bytes, instead of the constant, in tests
+}
+
+// looking is how many packages of the host are looked at at a time, where nothing is written: one
+// on a disk that turns.
+func (o *ExportOptions) looking() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return min(pipeline.Processors(), cmp.Or(o.Source.Readers, 2))
 }
 
 // ExportPlan is what an export would do: plain data, made before the first byte is written.

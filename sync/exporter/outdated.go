@@ -47,17 +47,14 @@ func renewChecks(ctx context.Context, x *exporter) error {
 	for i, it := range list {
 		tasks[i] = x.newTask(it)
 	}
-	workers := x.o.Workers
-	if workers <= 0 {
-		workers = pipeline.Processors()
-	}
+	workers := x.o.looking()
 	bufs := make(chan *pipeline.Buffers, workers)
 	for range workers {
 		bufs <- &pipeline.Buffers{}
 	}
 	total := payload.Count(list)
 	var done payload.Tally
-	read := false
+	read, again := false, 0
 	err := pipeline.Ordered(ctx, len(tasks), workers, pipeline.Window,
 		func(ctx context.Context, i int) verdict {
 			b := <-bufs
@@ -78,11 +75,16 @@ func renewChecks(ctx context.Context, x *exporter) error {
 			case v.refused != nil:
 				x.report.Notices = append(x.report.Notices, refusedNotice(j.it.Path, v,
 					x.next.current[j.it.Key()].Sum))
-			default:
-				renewed(x.Plan, j, v)
+			case renewed(x.Plan, j, v):
+				again++
 			}
 			return nil
 		}, func(verdict) {})
+	if again > 0 {
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf(
+			"looked through once more, by the rules of this version, so that no client has to: %d of the packages on the drive",
+			again))
+	}
 	if read {
 		_ = saveCaches(x.Plan) // kept also if nothing is written to the drive after all
 	}
@@ -140,8 +142,9 @@ func refusedNotice(path string, v verdict, onDrive manifest.Digest) string {
 }
 
 // renewed notes that a package was looked through by today's rules: on the host and, if that is the
-// one on the drive and the catalogue describes it, there. Else a client has to look by itself.
-func renewed(p *Plan, j *task, v verdict) {
+// one on the drive and the catalogue describes it, there. Else it returns false, and a client has
+// to look by itself.
+func renewed(p *Plan, j *task, v verdict) bool {
 	if j.check() {
 		cache := p.host.packages.cache
 		cache.Put(j.it.Path, j.h.info, v.sums, v.known)
@@ -149,11 +152,12 @@ func renewed(p *Plan, j *task, v verdict) {
 	}
 	if v.sums.Blake2b != p.next.current[j.it.Key()].Sum ||
 		!v.agrees(p.next.entries[j.it.Path], j.own) {
-		return
+		return false
 	}
 	facts := *p.next.stock.facts[j.it.Path] // the drive's generation has the old ones
 	facts.Rules = binpkg.Rules
 	p.next.stock.facts[j.it.Path] = &facts
+	return true
 }
 
 // agrees reports whether an entry is what a package states of itself, and has its sums. An MD5 that

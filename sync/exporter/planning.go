@@ -146,7 +146,7 @@ func (x *exporter) compareAll(ctx context.Context) error {
 			return err
 		}
 		if err := x.next.stock.complete(ctx, x.host, x.next.unknown(x.host.files),
-			x.o.Workers); err != nil {
+			x.o.looking()); err != nil {
 			return err
 		}
 		if err := renewChecks(ctx, x); err != nil {

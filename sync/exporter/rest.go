@@ -81,10 +81,7 @@ func vouch(ctx context.Context, x *exporter, files []*sourceFile, read bool) err
 			list = append(list, o)
 		}
 	}
-	workers := x.o.Workers
-	if workers <= 0 {
-		workers = pipeline.Processors()
-	}
+	workers := x.o.looking()
 	return pipeline.Ordered(ctx, len(list), workers, pipeline.Window,
 		func(ctx context.Context, i int) pkgindex.Entry { return list[i].tell(ctx) },
 		func(i int, e pkgindex.Entry) error {

@@ -146,9 +146,6 @@ func (s *originStock) holding(k payload.Kind) layout.Holding {
 // from an older program, or another drive got them. A package that cannot be read proves nothing.
 func (s *originStock) complete(ctx context.Context, h *source, paths []string, workers int) error {
 	slices.Sort(paths)
-	if workers <= 0 {
-		workers = pipeline.Processors()
-	}
 	return pipeline.Ordered(ctx, len(paths), workers, pipeline.Window,
 		func(_ context.Context, i int) *layout.PackageFacts { return h.factsOf(paths[i]) },
 		func(i int, f *layout.PackageFacts) error {

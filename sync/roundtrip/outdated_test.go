@@ -3,6 +3,7 @@ package roundtrip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,14 +61,20 @@ func TestOldChecksAreRenewed(t *testing.T) {
 		a.resign(older)
 		if r := export(a); len(r.Copied) > 0 || r.Unchanged {
 			t.Errorf("copied %v, unchanged: %v", r.Copied, r.Unchanged)
+		} else if !slices.ContainsFunc(r.Notices, func(n string) bool {
+			return strings.HasPrefix(n, "looked through once more") &&
+				strings.HasSuffix(n, fmt.Sprintf(": %d of the packages on the drive",
+					len(rulesOn(a))))
+		}) {
+			t.Errorf("notices %q", r.Notices)
 		}
 		for path, n := range rulesOn(a) {
 			if n != binpkg.Rules {
 				t.Errorf("%s: rules %d", path, n)
 			}
 		}
-		if r := export(a); !r.Unchanged {
-			t.Error("the next export writes another generation")
+		if r := export(a); !r.Unchanged || len(r.Notices) > 0 {
+			t.Errorf("the next export: unchanged %v, notices %q", r.Unchanged, r.Notices)
 		}
 	})
 	t.Run("planned", func(t *testing.T) {
