@@ -2,12 +2,6 @@ package resolve
 
 import "slices"
 
-// choice is the answer of choose: a package, and whether it is one that is in the graph already.
-type choice struct {
-	p     *pkg
-	reuse bool
-}
-
 // chooser picks packages for atoms.
 type chooser struct {
 	*graph
@@ -16,18 +10,18 @@ type chooser struct {
 
 // cached is an answer of choose, good while its CP does not change.
 type cached struct {
-	choice
+	p       *pkg
 	known   bool
 	changes int
 }
 
-// choose picks the package for an atom. parent is who asks, or nil.
+// choose picks the package for an atom, nil if there is none. parent is who asks, or nil.
 //
 // Portage's rule is about the atom, not about the slot: of the binaries that match it the highest,
 // of the installed packages that match it the highest; between the two the binary if it was built
 // later, else the higher version, else the installed one. A package that is in the graph for that
 // slot and matches too goes before both.
-func (g *chooser) choose(a *atom, parent *pkg) choice {
+func (g *chooser) choose(a *atom, parent *pkg) *pkg {
 	if g.complete {
 		return g.chooseInGraph(a)
 	}
@@ -35,15 +29,15 @@ func (g *chooser) choose(a *atom, parent *pkg) choice {
 		g.cache = append(g.cache, make([]cached, len(g.st.atoms)+256-len(g.cache))...)
 	}
 	now := g.track(a.shelf).changes
-	c := g.cache[a.id].choice
+	p := g.cache[a.id].p
 	if !g.cache[a.id].known || g.cache[a.id].changes != now {
-		c = g.chooseHighest(a, parent)
-		g.cache[a.id] = cached{c, true, now}
+		p = g.chooseHighest(a, parent)
+		g.cache[a.id] = cached{p, true, now}
 	}
-	if p := c.p; p != nil && (p.visible() || g.has(p)) && !(p.installed && p.reason.counts()) {
+	if p != nil && (p.visible() || g.has(p)) && !(p.installed && p.reason.counts()) {
 		g.sawVisible(p)
 	}
-	return c
+	return p
 }
 
 // sawVisible notes a package as the one of its slot that an atom without slot may mean.
@@ -66,9 +60,9 @@ func (g *chooser) masked(p *pkg) bool {
 	return found
 }
 
-func (g *chooser) chooseHighest(a *atom, parent *pkg) choice {
+func (g *chooser) chooseHighest(a *atom, parent *pkg) *pkg {
 	if p := g.reusable(a); p != nil {
-		return choice{p, true}
+		return p
 	}
 	var binary, inst *pkg
 	for _, p := range a.candidates {
@@ -85,23 +79,20 @@ func (g *chooser) chooseHighest(a *atom, parent *pkg) choice {
 		inst = g.highestInstalled(a, binary, parent)
 	}
 	switch {
-	case binary == nil || inst == nil:
-		if binary == nil {
-			return choice{p: inst}
-		}
-		return choice{p: binary}
-	case g.rebuildWanted(a, parent, binary, inst):
-		return choice{p: binary}
+	case binary == nil:
+		return inst
+	case inst == nil, g.rebuildWanted(a, parent, binary, inst):
+		return binary
 	case binary.BuildTime > inst.BuildTime: // whatever the versions; a binary without a time has 0
-		return choice{p: binary}
+		return binary
 	case parent != nil && inst.excluded:
-		return choice{p: inst}
+		return inst
 	case compareVersions(binary, inst) > 0:
-		return choice{p: binary}
+		return binary
 	case compareVersions(binary, inst) < 0 && !inst.visible():
-		return choice{p: binary}
+		return binary
 	}
-	return choice{p: inst}
+	return inst
 }
 
 // reusable returns the package that is in the graph for the slot which the atom leads to, if the
@@ -169,17 +160,17 @@ func (g *chooser) rebuildWanted(a *atom, parent, binary, inst *pkg) bool {
 }
 
 // chooseInGraph picks for an atom what is in the graph, else what is installed.
-func (g *chooser) chooseInGraph(a *atom) choice {
+func (g *chooser) chooseInGraph(a *atom) *pkg {
 	list := g.end(a)
 	for _, p := range slices.Backward(list) {
 		if g.has(p) {
-			return choice{p, true}
+			return p
 		}
 	}
 	if len(list) == 0 {
-		return choice{}
+		return nil
 	}
-	return choice{p: g.chooseInstalled(a)}
+	return g.chooseInstalled(a)
 }
 
 func (g *chooser) chooseInstalled(a *atom) *pkg {

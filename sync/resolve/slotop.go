@@ -14,7 +14,7 @@ func (g *prober) slotOpCurable(d *need) bool {
 	}
 	for _, q := range g.similarInSlot(parent) {
 		for _, a := range g.st.flatten(q) {
-			if a.SlotOp == "=" && a.Block == 0 && a.CP == d.a.CP && g.choose(a.bare, nil).p != nil {
+			if a.SlotOp == "=" && a.Block == 0 && a.CP == d.a.CP && g.choose(a.bare, nil) != nil {
 				return true
 			}
 		}

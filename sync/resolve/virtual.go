@@ -46,7 +46,7 @@ func (g *finder) available(a *atom) []*pkg {
 func (g *finder) lookUp(a *atom) []*pkg {
 	g.st.steps++
 	g.st.charge(1)
-	p := g.choose(a, nil).p
+	p := g.choose(a, nil)
 	if p == nil {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (g *finder) chooseWithin(a *atom, fits func(*pkg) bool) *pkg {
 			narrow.installed = append(narrow.installed, p)
 		}
 	}
-	return g.chooseHighest(&narrow, nil).p
+	return g.chooseHighest(&narrow, nil)
 }
 
 // usable reports whether a package may stand for an atom in an alternative.
@@ -135,7 +135,7 @@ func (g *finder) usable(p *pkg, a *atom, avoidConflict, probe bool) bool {
 	}
 	in := g.inSlot(p)
 	if len(in) == 0 {
-		highest := g.choose(g.st.slotAtom(p), nil).p
+		highest := g.choose(g.st.slotAtom(p), nil)
 		return highest == nil || !p.less(highest) || !a.matches(highest)
 	}
 	e := in[len(in)-1]
@@ -185,7 +185,7 @@ func (g *finder) lookAtDeps(p *pkg) bool {
 		if w.a.Block != 0 {
 			return true
 		}
-		q := g.choose(w.a.bare, nil).p
+		q := g.choose(w.a.bare, nil)
 		return q != nil && (q.visible() || g.has(q))
 	}
 	all := func(list []*want) bool {

@@ -36,8 +36,8 @@ func (g *walker) walkRoots() bool {
 			if g.st.isProvided(a) {
 				continue
 			}
-			c := g.choose(a, nil)
-			if c.p == nil {
+			p := g.choose(a, nil)
+			if p == nil {
 				if g.excludedSomewhere(a) {
 					continue
 				}
@@ -48,7 +48,7 @@ func (g *walker) walkRoots() bool {
 				}
 				continue
 			}
-			g.addPkg(c.p, owner{set: r}, a)
+			g.addPkg(p, owner{set: r}, a)
 		}
 	}
 	for _, key := range g.state.replaceOrder {
@@ -64,7 +64,7 @@ var errRoot = errors.New("a set of the profile or of the user names a package th
 // replacement returns what a lesson wants in a slot.
 func (g *walker) replacement(key string) *pkg {
 	if a := g.st.atoms[key]; a != nil {
-		return g.choose(a, nil).p
+		return g.choose(a, nil)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (g *walker) addNeedOf(o owner, a *atom, p *pkg) (*pkg, bool) {
 		return nil, true
 	}
 	if p == nil {
-		p = g.choose(a, nil).p
+		p = g.choose(a, nil)
 	}
 	if p == nil {
 		return nil, g.lacking(&need{owner: o, a: a})
@@ -203,7 +203,7 @@ func (g *walker) lacking(d *need) bool {
 	if parent.installed && g.masked(parent) && len(d.a.candidates)+len(d.a.installed) == 0 {
 		return true // it was so before
 	}
-	if g.choose(d.a.bare, nil).p != nil {
+	if g.choose(d.a.bare, nil) != nil {
 		g.lacks = append(g.lacks, lack{need: d, use: true})
 		return g.batch
 	}
@@ -292,18 +292,18 @@ func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 	several := false
 	g.st.charge(len(wants))
 	for _, w := range wants {
-		var c choice
+		var p *pkg
 		if w.a.Block == 0 {
-			c = g.choose(w.a, parent)
+			p = g.choose(w.a, parent)
 		}
-		if c.p == nil {
+		if p == nil {
 			out = append(out, pair{w: w})
 			continue
 		}
-		t := g.track(c.p.shelf)
+		t := g.track(p.shelf)
 		several = several || t.round == g.round
 		t.round = g.round
-		chosen = append(chosen, pair{w, c.p})
+		chosen = append(chosen, pair{w, p})
 	}
 	if !several {
 		return append(out, chosen...)
