@@ -22,7 +22,6 @@ import (
 // damaged when it is removed.
 type UnfinishedError struct {
 	Path string // below TreeDir
-	FAT  bool   // the file system is a FAT
 	Err  error  // why it cannot be read, nil for a leftover
 }
 
@@ -80,8 +79,7 @@ func checkFinished(ctx context.Context, d *drive.Drive) error {
 		case err != nil:
 			return unfinished(d, drive.ClientDir(name), err)
 		case len(garbage) > 0:
-			return &UnfinishedError{Path: path.Join(drive.ClientDir(name), garbage[0]),
-				FAT: d.FSType().FixedDirectories()}
+			return &UnfinishedError{Path: path.Join(drive.ClientDir(name), garbage[0])}
 		}
 	}
 	return nil
@@ -95,7 +93,7 @@ func unfinished(d *drive.Drive, name string, err error) error {
 	case drive.Failing(err):
 		return d.PullDamage("reading", name, fault.Bare(err))
 	}
-	return &UnfinishedError{Path: name, FAT: d.FSType().FixedDirectories(), Err: fault.Bare(err)}
+	return &UnfinishedError{Path: name, Err: fault.Bare(err)}
 }
 
 // checkDir looks through the directory of an origin.
@@ -128,8 +126,7 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 		case f.Below, listed[layout.FoldName(f.Path)], slices.Contains([]string{
 			layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, f.Path):
 		case layout.MadeHere(f.Path):
-			return &UnfinishedError{Path: path.Join(dir, f.Path),
-				FAT: d.FSType().FixedDirectories()}
+			return &UnfinishedError{Path: path.Join(dir, f.Path)}
 		}
 		return nil
 	}, Unreadable: func(at string, err error) error {

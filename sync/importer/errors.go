@@ -58,7 +58,6 @@ func (e *ForkError) Hints(string) []string {
 type FutureError struct {
 	Origin string
 	Time   time.Time // of the signature or of the list, whichever is later
-	Limit  time.Time
 }
 
 func (e *FutureError) Error() string {

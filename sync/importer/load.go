@@ -323,7 +323,7 @@ func (im *importer) checkTime(in *incoming) error {
 	}
 	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) &&
 		!im.o.AcceptFuture {
-		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
+		return &FutureError{Origin: in.Plan.Origin, Time: stamp}
 	}
 	age := max(0, now.Sub(signed.SignedAt))
 	in.Plan.Age = int64(age / time.Second)

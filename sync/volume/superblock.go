@@ -172,12 +172,12 @@ func exfatLabel(entry []byte) string {
 
 // fat is the content of a BIOS parameter block, in bytes.
 type fat struct {
-	sector, cluster, reserved int64
-	table                     int64 // of one FAT
-	tables                    int64
-	rootAt, rootSize          int64 // FAT12 and FAT16
-	rootCluster               uint32
-	label                     string
+	cluster, reserved int64
+	table             int64 // of one FAT
+	tables            int64
+	rootAt, rootSize  int64 // FAT12 and FAT16
+	rootCluster       uint32
+	label             string
 }
 
 func (d disk) vfat() (label string, ok bool, err error) {
@@ -205,7 +205,7 @@ func parseFAT(b []byte) (fat, bool) {
 	u16 := func(at int) int64 { return int64(binary.LittleEndian.Uint16(b[at:])) }
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
 	sector, perCluster := u16(11), int64(b[13])
-	f := fat{sector: sector, cluster: sector * perCluster, reserved: u16(14) * sector,
+	f := fat{cluster: sector * perCluster, reserved: u16(14) * sector,
 		tables: int64(b[16]), rootSize: u16(17) * entrySize}
 	power := func(n, least, most int64) bool { return n >= least && n <= most && n&(n-1) == 0 }
 	if !power(sector, 512, 4096) || !power(perCluster, 1, 128) || f.reserved == 0 || f.tables < 1 ||
