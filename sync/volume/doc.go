@@ -13,6 +13,6 @@
 // writes for all; nothing is mounted or checked that is not in it. A quirk of a file system belongs
 // here and nowhere else.
 //
-// A name on a drive has to be storable on every row (names.go). How many files a medium reads and
-// writes at a time is in medium.go, the free space in space.go.
+// A name on a drive has to be storable on every row, which package layout sees to. How many files a
+// medium reads and writes at a time is in medium.go, the free space in space.go.
 package volume
