@@ -199,7 +199,7 @@ func classify(err error, place string) failure {
 	case errors.Is(err, durable.ErrIrregular), errors.Is(err, syscall.EISDIR):
 		f.hints = []string{"something else has the place of a file of pkgsneak's: move it away, and run the same command again"}
 	case errors.Is(err, fs.ErrNotExist) && place != "" && isAbsent(place):
-		f.hints = []string{"look at the spelling of " + drive + "; a drive has to be mounted first"}
+		f.hints = []string{"look at the spelling of " + drive + "; what lies on a drive is there when that is mounted"}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
