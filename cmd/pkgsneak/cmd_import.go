@@ -143,6 +143,14 @@ func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
 	return c.out.ask(c.ctx, "Trust the new key instead of the old one?")
 }
 
+// origin names the origin of a plan, with its directory where another origin has that of its name.
+func origin(p *importer.ImportPlan) styled {
+	if p.Dir == p.Origin {
+		return bold(p.Origin)
+	}
+	return bold(p.Origin + " (" + p.Dir + ")")
+}
+
 // signed tells when a generation was signed, and how long ago that is if it is long.
 func (c importText) signed(p *importer.ImportPlan) string {
 	const day = 24 * 60 * 60
@@ -154,7 +162,7 @@ func (c importText) signed(p *importer.ImportPlan) string {
 
 // importPlan prints what an import would do for one origin.
 func (c importText) importPlan(p *importer.ImportPlan) {
-	c.out.say("%s, generation %s", bold(p.Origin), c.signed(p))
+	c.out.say("%s, generation %s", origin(p), c.signed(p))
 	c.list(green("new"), p.Copy, true)
 	c.list(yellow("renew"), p.Replace, true)
 	c.list(blue("beside"), p.Beside, true)
@@ -178,12 +186,12 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		case r.Pretended && !r.Unchanged:
 			c.importPlan(o.Plan)
 		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Donor:
-			c.out.say("nothing to do: what the newest state of %s lists of this older one, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
+			c.out.say("nothing to do: what the newest state of %s lists of this older one, generation %s, is here (%s)", origin(o.Plan), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Elsewhere.Files > 0:
 			c.out.say("nothing to do: what is at hand of %s, generation %s, is here (%s)",
-				bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
+				origin(o.Plan), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		case r.Unchanged && len(o.LeftOut) == 0:
-			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin),
+			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", origin(o.Plan),
 				c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		default:
 			c.importedOrigin(o)
@@ -265,7 +273,7 @@ func (c importText) unusable(p *importer.ImportPlan) {
 
 // importedOrigin prints what was done for one origin.
 func (c importText) importedOrigin(o *importer.OriginImport) {
-	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.signed(o.Plan))
+	c.out.say("%s %s, generation %s", green("imported"), origin(o.Plan), c.signed(o.Plan))
 	c.details(green("copied"), o.Copied)
 	c.details(red("removed"), o.Pruned)
 	c.out.say("  copied         %s", kinds(o.Copied))
