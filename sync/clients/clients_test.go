@@ -3,6 +3,7 @@ package clients
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
 )
@@ -379,6 +381,58 @@ func TestOddFiles(t *testing.T) {
 	}
 	if all, err := empty.Clients(); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// The report is made where nothing was exported from PKGDIR, and no key tells the origin.
+func TestReportWithoutAnOrigin(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if _, err := s.Add("attic", now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SaveCatalogue(origin, 10, sums(1)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Look(t.Context(), machine.Machine{StateDir: dir, PKGDIR: filepath.Join(dir, "none"),
+		Now: func() time.Time { return now }})
+	if err != nil || len(r.Clients) != 1 || len(r.Problems) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// The key of one client that is damaged keeps an export from reading requests: the report tells,
+// and names what helps. A key that may not be read is not lost.
+func TestReportOfADamagedKey(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	c, err := s.Accept(key(t, manifest.ClientUserID("attic")), "attic", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine.Machine{StateDir: dir, PKGDIR: filepath.Join(dir, "none"),
+		Now: func() time.Time { return now }}
+	if r, err := Look(t.Context(), m); err != nil || len(r.Problems) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, damage := range []func(string) error{
+		func(name string) error { return os.Truncate(name, 100) }, os.Remove} {
+		if err := damage(filepath.Join(dir, clientsDir, c.ID(), keyFile)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Look(t.Context(), m)
+		if err != nil || len(r.Problems) != 1 || len(r.Hints) != 2 ||
+			!strings.Contains(r.Hints[1], "pkgsneak clients forget "+c.ID()) {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if _, err := s.Keys(); len(fault.Hints(err, "")) != 2 {
+			t.Errorf("%v", err)
+		}
+	}
+	forbidden := &FileError{keyFile, &fs.PathError{Op: "open", Path: keyFile,
+		Err: fs.ErrPermission}, c.ID()}
+	if hints := fault.Hints(forbidden, ""); hints != nil {
+		t.Errorf("%q", hints)
 	}
 }
 

@@ -287,6 +287,11 @@ func (l *look) client(c *Client) {
 			}
 		}
 	}
+	if c.Key != "" {
+		if _, err := keyOf(l.store, c); err != nil {
+			l.problem(err) // without it an export reads no request at all
+		}
+	}
 	record, err := l.store.Record(c)
 	if err != nil {
 		l.problem(err)

@@ -58,6 +58,9 @@ func (e *FileError) Hints(string) []string {
 	if hints := fault.NewerHints(e.Err); hints != nil {
 		return hints
 	}
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return nil // nothing is lost
+	}
 	return []string{"bring it back from a copy of the state directory",
 		"without one: pkgsneak clients forget " + fault.Quote(strings.TrimPrefix(e.id, nameID)) +
 			", and accept the client again when its next request is here"}
@@ -203,10 +206,10 @@ func (s *Store) Keys() (manifest.Ring, error) {
 func keyOf(s *Store, c *Client) (*manifest.PublicKey, error) {
 	name := path.Join(clientsDir, c.ID(), keyFile)
 	data, err := s.read(name)
-	if err != nil {
-		return nil, err
+	var key *manifest.PublicKey
+	if err == nil {
+		key, err = manifest.ReadPublicKey(data)
 	}
-	key, err := manifest.ReadPublicKey(data)
 	if err == nil && key.Fingerprint() != c.Key {
 		err = errors.New("another key")
 	}
@@ -421,6 +424,12 @@ func (d *Drive) file() string { return d.ID + "." + originFile(Origin{Key: d.Key
 
 func originFile(o Origin) string { return string(o.Key[:8]) + "." + o.Name }
 
+// hasName reports whether originFile has a name for what is remembered of an origin.
+func hasName(o Origin) bool {
+	_, err := manifest.ParseFingerprint(string(o.Key))
+	return err == nil && layout.CheckOriginName(o.Name) == nil
+}
+
 // SaveDrive remembers what is on a drive now, in the place of what was on it before.
 func (s *Store) SaveDrive(d Drive) error {
 	d.Format, d.When, d.Packages = format, d.When.UTC().Truncate(time.Second),
@@ -485,8 +494,12 @@ func (s *Store) DropCatalogue(o Origin, serial int64) error {
 	return nil
 }
 
-// serials are those of the catalogues of an origin, lowest first.
+// serials are those of the catalogues of an origin, lowest first. An origin that may not be known,
+// because nothing was exported from this PKGDIR or the key cannot be read, has none.
 func (s *Store) serials(o Origin) ([]int64, error) {
+	if !hasName(o) {
+		return nil, nil
+	}
 	names, err := s.names(cataloguesDir)
 	if err != nil {
 		return nil, err
@@ -505,8 +518,7 @@ func (s *Store) serials(o Origin) ([]int64, error) {
 
 // Catalogue returns the sums of a catalogue, nil if it is not remembered.
 func (s *Store) Catalogue(o Origin, serial int64) ([]request.Sum, error) {
-	if _, err := manifest.ParseFingerprint(string(o.Key)); err != nil ||
-		layout.CheckOriginName(o.Name) != nil {
+	if !hasName(o) {
 		return nil, nil
 	}
 	data, err := s.read(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)))

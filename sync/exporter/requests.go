@@ -34,7 +34,8 @@ func readRequests(ctx context.Context, x *exporter) error {
 		return err
 	}
 	if err != nil {
-		note(x, "the requests on the drive are not read: %s", fault.Text(err))
+		note(x, "the requests on the drive are not read: %s; what helps: pkgsneak clients",
+			fault.Text(err))
 		return nil
 	}
 	if more {
