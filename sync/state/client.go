@@ -11,17 +11,12 @@ import (
 	"pkgsneak/manifest"
 )
 
-const (
-	// clientKeyName is the key with which this machine signs its requests. It is none of an origin,
-	// and lies apart from that.
-	clientKeyName = "client.asc"
-	// clientName is what this machine asked for last, a table of one row:
-	//
-	//	pkgsneak client 1
-	//	NAME<TAB>SERIAL
-	//	end<TAB>1
-	clientName = "client"
-)
+// clientName is what this machine asked for last, a table of one row:
+//
+//	pkgsneak client 1
+//	NAME<TAB>SERIAL
+//	end<TAB>1
+const clientName = "client"
 
 // Asked is the last request of this machine.
 type Asked struct {

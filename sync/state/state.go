@@ -102,6 +102,10 @@ const (
 	undoName    = "undo"
 	keySuffix   = ".asc"
 
+	// clientKeyName is the key with which this machine signs its requests. It is none of an origin,
+	// and lies apart from that.
+	clientKeyName = "client.asc"
+
 	// maxText bounds what is read of a state file, in bytes.
 	maxText = 512 << 20
 )
@@ -152,6 +156,29 @@ func (e *FileError) Hints(string) []string {
 	case below == trustedDir:
 		return []string{copied,
 			fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again",
+				fault.Quote(e.Path))}
+	case below == pendingDir:
+		return []string{copied,
+			fmt.Sprintf("without one: rm %s; what an import that was killed had just replaced may count as this machine's own from then on",
+				fault.Quote(e.Path))}
+	case below == retiredDir:
+		return []string{copied,
+			fmt.Sprintf("without one: mv %s %s.damaged; a drive on which nothing newer than what that key signed lies is somebody else's to this machine from then on",
+				fault.Quote(e.Path), fault.Quote(e.Path))}
+	case name == clientKeyName:
+		return []string{copied,
+			fmt.Sprintf("without one: mv %s %s.damaged; the next request makes a new key, and on the host it has to be accepted anew: pkgsneak clients accept NAME", fault.Quote(e.Path), fault.Quote(e.Path))}
+	case name == decisionsName:
+		return []string{copied,
+			fmt.Sprintf("without one: rm %s; nothing becomes trusted by that, and keys that were refused count as unknown again",
+				fault.Quote(e.Path))}
+	case name == replacingName:
+		return []string{copied,
+			fmt.Sprintf("without one: rm %s; the next import asks again whether the new key may take the place of the old one",
+				fault.Quote(e.Path))}
+	case name == renewedName:
+		return []string{copied,
+			fmt.Sprintf("without one: rm %s; an origin that goes on under another name counts as a new one from then on",
 				fault.Quote(e.Path))}
 	case name == undoName:
 		return []string{fmt.Sprintf("the last import cannot be taken back then: rm %s",

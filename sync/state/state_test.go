@@ -707,6 +707,68 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 	}
 }
 
+// Whoever has no copy of a file that is damaged gets a command, and that leads out.
+func TestHintsLeadOutWithoutACopy(t *testing.T) {
+	read := map[string]func(*Dir) error{
+		clientKeyName: func(st *Dir) error {
+			_, err := ClientKey(st)
+			return err
+		},
+		decisionsName: func(st *Dir) error {
+			_, err := Decisions(st)
+			return err
+		},
+		renewedName: func(st *Dir) error {
+			_, err := Renewals(st)
+			return err
+		},
+		replacingName: func(st *Dir) error {
+			_, err := replacing(st)
+			return err
+		},
+		pendingFile(importsID{host, payload.Package}): func(st *Dir) error {
+			_, err := st.Pending(host, payload.Package).Rows()
+			return err
+		},
+		retiredDir + "/" + strings.Repeat("A", 40) + keySuffix: func(st *Dir) error {
+			_, err := st.Retired()
+			return err
+		},
+		trustedDir + "/" + strings.Repeat("A", 40) + keySuffix: func(st *Dir) error {
+			_, err := st.Trusted()
+			return err
+		},
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	st := openDir(t, dir, Options{})
+	defer st.Close()
+	for name, read := range read {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("damaged\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		hints := strings.Join(fault.Hints(read(st), "DRIVE"), "\n")
+		_, command, ok := strings.Cut(hints, "without one: ")
+		word := strings.Fields(strings.NewReplacer(";", " ; ", ",", " ; ").Replace(command))
+		switch {
+		case ok && word[0] == "rm" && word[2] == ";":
+			ok = word[1] == file && os.Remove(file) == nil
+		case ok && word[0] == "mv" && word[3] == ";":
+			ok = word[1] == file && os.Rename(file, word[2]) == nil
+		default:
+			ok = false
+		}
+		if !ok {
+			t.Errorf("%s: hints %q", name, hints)
+		} else if err := read(st); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: after what the hint says: %v", name, err)
+		}
+	}
+}
+
 // A state directory that cannot be locked is named, with a place where it could be.
 func TestUnlockable(t *testing.T) {
 	if err := unlockable(durable.ErrLocked); err != durable.ErrLocked {
