@@ -231,6 +231,11 @@ func (s *session) writeLoose(name string, data []byte) error {
 	if err == nil && string(old) == string(data) {
 		return nil
 	}
+	// A fifo would wait for a reader, and a link leads to another file.
+	info, err := s.d.Root().Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return &drive.InTheWayError{Path: name}
+	}
 	return s.do("write", name, func() error {
 		f, err := durable.OpenFile(s.d.Root(), name, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
