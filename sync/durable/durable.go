@@ -98,6 +98,9 @@ func (r *Root) WriteFile(name string, a Attr, fill func(io.Writer) error) error 
 	}
 	if err := r.Rename(temp, name); err != nil {
 		r.Remove(temp)
+		if fi, statErr := r.Lstat(name); statErr == nil && fi.IsDir() {
+			err = ErrIrregular // the reason of the kernel tells nobody what to do
+		}
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
 	return r.SyncDir(path.Dir(name))

@@ -355,3 +355,23 @@ func TestSyncFilesAsksTheKernel(t *testing.T) {
 		t.Errorf("%v, want %v", err, unix.EINVAL)
 	}
 }
+
+// A directory in the place of a file is told as that, not as a rename that failed.
+func TestWriteFileOverADirectory(t *testing.T) {
+	dir := t.TempDir()
+	root, err := OpenRoot(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := os.Mkdir(filepath.Join(dir, "name"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err = root.WriteFile("name", Attr{UID: -1, GID: -1}, func(io.Writer) error { return nil })
+	if !errors.Is(err, ErrIrregular) || err.Error() != `writing "name": not a regular file` {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
