@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,9 +61,10 @@ type clientWriter struct {
 	dirs        *directories
 	best, other drive.ManifestCopy
 	exists      bool
-	lost        bool     // the directory is this key's, and has no list that can be read
-	pair        int      // that is written
-	drop        []string // files of the pair that was outgrown
+	lost        bool           // the directory is this key's, and has no list that can be read
+	twin        *pulledRequest // another directory of this key's, which has none either
+	pair        int            // that is written
+	drop        []string       // files of the pair that was outgrown
 }
 
 // FindClient returns where the requests of a key lie on a drive: in the directory of the client's
@@ -111,7 +113,13 @@ func (w *clientWriter) run(ctx context.Context) error {
 	if err := w.choose(ctx); err != nil {
 		return err
 	}
-	return w.write(ctx)
+	if err := w.write(ctx); err != nil || w.twin == nil {
+		return err
+	}
+	if err := w.twin.remove(w.session); err != nil {
+		return w.d.PullDamage("removing", w.twin.dir, err)
+	}
+	return nil
 }
 
 // find chooses the directory.
@@ -149,12 +157,16 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		case drive.Vanished(err):
 			return err
 		}
-		pulled, err := findPulled(w.d, name, i == 1)
+		own := i == 1 || isOwn(w.d, name, key, best, other)
+		pulled, err := findPulled(w.d, name, own)
 		if err != nil {
 			return err
 		}
 		if pulled != nil && free == "" {
-			free, w.lost = dir, i == 1
+			free, w.lost = dir, own
+		}
+		if pulled != nil && own && i == 0 {
+			w.twin = pulled
 		}
 	}
 	if free == "" {
@@ -162,7 +174,24 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 			path.Join(layout.TreeDir, layout.ClientsDir), names[0], names[1])
 	}
 	w.dir = free
+	if w.lost {
+		w.twin = nil // it goes before anything is allocated
+	}
 	return nil
+}
+
+// isOwn reports whether a client's directory is that of a key although no copy of its list is
+// valid: the key lies there, and neither copy is signed by another one.
+func isOwn(d *drive.Drive, name string, key *manifest.PublicKey,
+	copies ...drive.ManifestCopy) bool {
+	there, err := d.ClientKey(name)
+	if err != nil || there.Fingerprint() != key.Fingerprint() {
+		return false
+	}
+	return !slices.ContainsFunc(copies, func(c drive.ManifestCopy) bool {
+		var other *manifest.UnknownKeyError
+		return errors.As(c.State.Err, &other)
+	})
 }
 
 // choose finds the pair that is written, and allocates what is not there.

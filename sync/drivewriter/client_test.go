@@ -578,3 +578,88 @@ func TestRequestIsReadBack(t *testing.T) {
 		})
 	}
 }
+
+// A client whose signed list was damaged writes its request anew in its own directory. What stands
+// in another one of its directories goes when the new request is there; a list that another key
+// has signed stays, whatever key lies beside it.
+func TestDamagedRequestIsWrittenAnew(t *testing.T) {
+	damage := func(t *testing.T, dir string) {
+		t.Helper()
+		damaged := 0
+		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+			file := filepath.Join(dir, name)
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i := bytes.Index(data, []byte("DATA ")); i >= 0 {
+				data[i+10] ^= 1
+				damaged++
+			}
+			if err := os.WriteFile(file, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if damaged == 0 {
+			t.Fatal("nothing was signed")
+		}
+	}
+	own := layout.Qualified("attic", clientKey.Public().Fingerprint())
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T, clients string)
+		want []string
+	}{
+		{"alone", func(t *testing.T, clients string) {
+			damage(t, filepath.Join(clients, "attic"))
+		}, []string{"attic"}},
+		{"beside the one that is used", func(t *testing.T, clients string) {
+			if err := os.CopyFS(filepath.Join(clients, own),
+				os.DirFS(filepath.Join(clients, "attic"))); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, filepath.Join(clients, "attic"))
+		}, []string{own}},
+		{"signed by another key", func(t *testing.T, clients string) {
+			dir := filepath.Join(clients, "attic")
+			other, err := manifest.GenerateKey(manifest.ClientUserID("attic"), epoch)
+			if err == nil {
+				err = os.RemoveAll(dir)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := drive.Open(filepath.Dir(filepath.Dir(clients)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if _, err := WriteClient(t.Context(), d, ClientOptions{Name: "attic", Key: other,
+				Serial: epoch.Unix(), Record: askRecord(0, 1), List: askList(0, 1), Now: epoch,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, layout.ClientKeyFile),
+				clientKey.Public().Armor(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"attic", own}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mount := t.TempDir()
+			if _, err := ask(mount, 1, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+			c.make(t, filepath.Join(mount, layout.TreeDir, layout.ClientsDir))
+			if _, err := ask(mount, 2, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := clientsThere(t, mount); !slices.Equal(got, c.want) {
+				t.Errorf("clients %q, want %q", got, c.want)
+			}
+			if n := asked(t, mount); n != 2 {
+				t.Errorf("the request there is number %d", n)
+			}
+		})
+	}
+}
