@@ -158,6 +158,12 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 			return err
 		}
 		own := i == 1 || isOwn(w.d, name, key, best, other)
+		if own {
+			err := w.inTheWay(dir, layout.ManifestFile, layout.NextManifestFile)
+			if err != nil {
+				return err
+			}
+		}
 		pulled, err := findPulled(w.d, name, own)
 		if err != nil {
 			return err
@@ -244,6 +250,9 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	}
 	w.pair = max(highest, used) + 1
 	if err = w.allocatePair(w.pair); err == nil {
+		err = w.allocateList()
+	}
+	if err == nil {
 		err = w.flush()
 	}
 	if durable.IsFull(err) { // nothing that keeps other clients from asking may stay
@@ -404,6 +413,19 @@ func (w *clientWriter) allocatePair(n int) error {
 	return w.allocate(list, firstSize(len(w.o.List)))
 }
 
+// allocateList makes the copy of the list that does not count, if it is gone, or shorter than it
+// was made.
+func (w *clientWriter) allocateList() error {
+	name := w.other.State.Name
+	if size, err := w.size(name); err != nil || size >= listRoom {
+		return err
+	}
+	if err := w.remove("unlink", w.root, name); err != nil {
+		return err
+	}
+	return w.allocate(name, listRoom)
+}
+
 // allocate makes a file of newlines. Nothing is flushed.
 func (w *clientWriter) allocate(name string, size int64) error {
 	return w.put(name, bytes.Repeat([]byte{'\n'}, int(size)))
@@ -430,10 +452,9 @@ func (w *clientWriter) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// as it was written at first
-	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey)
+	armor, err := w.keyFile(ctx)
 	if err != nil {
-		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
+		return err
 	}
 	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(),
 		Ignore: []string{layout.NextManifestFile},
@@ -469,6 +490,51 @@ func (w *clientWriter) write(ctx context.Context) error {
 		return nil
 	}
 	return removeIn(w.session, w.root, w.drop)
+}
+
+// keyFile returns the key as it lies in the client's directory: as it was written at first, or anew
+// where that was damaged.
+func (w *clientWriter) keyFile(ctx context.Context) ([]byte, error) {
+	const name = layout.ClientKeyFile
+	if err := w.inTheWay(w.dir, name); err != nil {
+		return nil, err
+	}
+	there, err := w.d.ClientKey(path.Base(w.dir))
+	if err == nil && there.Fingerprint() == w.o.Key.Public().Fingerprint() {
+		var armor []byte
+		if armor, err = w.d.ReadAll(w.root, name, manifest.MaxKey); err == nil {
+			return armor, nil
+		}
+	}
+	if drive.Vanished(err) || drive.Failing(err) {
+		return nil, w.d.PullDamage("reading", path.Join(w.dir, name), err)
+	}
+	if err := w.mayAllocate(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.remove("unlink", w.root, name); err != nil {
+		return nil, err
+	}
+	armor := w.o.Key.Public().Armor()
+	if err := w.put(name, armor); err != nil {
+		return nil, err
+	}
+	return armor, w.flush()
+}
+
+// inTheWay is an error if something that is no file has the place of one in a client's directory.
+func (w *clientWriter) inTheWay(dir string, names ...string) error {
+	for _, name := range names {
+		at := path.Join(dir, name)
+		info, err := w.d.Root().Lstat(at)
+		switch {
+		case err == nil && !info.Mode().IsRegular():
+			return &drive.InTheWayError{Path: at}
+		case err != nil && (!errors.Is(err, fs.ErrNotExist) || !w.d.Present()):
+			return w.d.PullDamage("looking at", at, err)
+		}
+	}
+	return nil
 }
 
 func fileOf(name string, data []byte) manifest.File {

@@ -579,9 +579,9 @@ func TestRequestIsReadBack(t *testing.T) {
 	}
 }
 
-// A client whose signed list was damaged writes its request anew in its own directory. What stands
-// in another one of its directories goes when the new request is there; a list that another key
-// has signed stays, whatever key lies beside it.
+// A client whose signed list was damaged writes its request anew in its own directory. If it has
+// two directories, the damaged one goes when the new request is there; a list that another key has
+// signed stays, whatever key lies beside it.
 func TestDamagedRequestIsWrittenAnew(t *testing.T) {
 	damage := func(t *testing.T, dir string) {
 		t.Helper()
@@ -659,6 +659,76 @@ func TestDamagedRequestIsWrittenAnew(t *testing.T) {
 			}
 			if n := asked(t, mount); n != 2 {
 				t.Errorf("the request there is number %d", n)
+			}
+		})
+	}
+}
+
+// A client's key that was damaged on the drive, or is gone, is written anew with the next request,
+// and so is the list that does not count. Whatever has the place of a file is left alone and named.
+func TestDamagedClientKeyIsWrittenAnew(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		make       func(file string) error
+		inTheWay   bool
+	}{
+		{"damaged", layout.ClientKeyFile, func(file string) error {
+			return os.WriteFile(file, []byte("x\n"), 0o644)
+		}, false},
+		{"gone", layout.ClientKeyFile, func(string) error { return nil }, false},
+		{"a list that is gone", layout.NextManifestFile, func(string) error { return nil }, false},
+		{"a list that was cut off", layout.NextManifestFile, func(file string) error {
+			return os.WriteFile(file, []byte("\n"), 0o644)
+		}, false},
+		{"a directory", layout.ClientKeyFile, func(file string) error {
+			return os.Mkdir(file, 0o755)
+		}, true},
+		{"a link", layout.ClientKeyFile, func(file string) error {
+			return os.Symlink("generation", file)
+		}, true},
+		{"a directory for the list", layout.NextManifestFile, func(file string) error {
+			return os.Mkdir(file, 0o755)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mount := t.TempDir()
+			if _, err := ask(mount, 1, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+			at := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", c.file)
+			if err := errors.Join(os.Remove(at), c.make(at)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := ask(mount, 2, 100, nil)
+			var inTheWay *drive.InTheWayError
+			switch {
+			case c.inTheWay:
+				if !errors.As(err, &inTheWay) || !strings.HasSuffix(inTheWay.Path, c.file) {
+					t.Fatalf("%v", err)
+				}
+				if err := os.Remove(at); err != nil { // as the hint asks
+					t.Fatal(err)
+				}
+				if _, err := ask(mount, 3, 100, nil); err != nil {
+					t.Fatal(err)
+				}
+			case err != nil:
+				t.Fatal(err)
+			}
+			if n := asked(t, mount); n != 2 && n != 3 {
+				t.Errorf("the request there is number %d", n)
+			}
+			if got := clientsThere(t, mount); !slices.Equal(got, []string{"attic"}) {
+				t.Errorf("clients %q", got)
+			}
+			d, err := drive.Open(mount)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if key, err := d.ClientKey("attic"); err != nil ||
+				key.Fingerprint() != clientKey.Public().Fingerprint() {
+				t.Errorf("the key there: %v", err)
 			}
 		})
 	}
