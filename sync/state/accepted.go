@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
 
 	"pkgsneak/sync/payload"
 )
@@ -47,9 +46,10 @@ func (a *Accepted) List(kind payload.Kind, from *Accepted, asOf int64) {
 
 const acceptedFormat = 1
 
+// acceptedFile is named as the lists of imports are. Its ending tells nothing, and is that of the
+// first version.
 func acceptedFile(id OriginID) string {
-	return path.Join(acceptedDir,
-		strings.TrimSuffix(path.Base(importsFile(importsID{id, "x"})), ".x"))
+	return path.Join(acceptedDir, path.Base(importsFile(importsID{id, "x"})))
 }
 
 // AcceptedList returns what is remembered of an origin; nil if nothing is. An odd file is as good

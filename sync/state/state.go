@@ -23,7 +23,7 @@
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  pending/KEY.NAME.KIND    the same of an import that has not ended (below)
-//	  accepted/KEY.NAME        what the newest generation of an origin lists that was imported (AcceptedList)
+//	  accepted/KEY.NAME.xs     what the newest generation of an origin lists that was imported (AcceptedList)
 //	  digests/HEX              one for each directory whose files were read
 //
 // Every file of this package is text, is replaced as a whole, begins with its format and version
@@ -96,7 +96,7 @@ const (
 	retiredDir  = "retired"
 	importsDir  = "imports"
 	pendingDir  = "pending"
-	acceptedDir = "accepted" // accepted/KEY.NAME, JSON
+	acceptedDir = "accepted" // accepted/KEY.NAME.xs, JSON
 	digestsDir  = "digests"
 	memoryName  = "memory"
 	undoName    = "undo"
