@@ -146,7 +146,7 @@ func (e *FileError) Hints(string) []string {
 		fallthrough
 	case below == importsDir:
 		hints := []string{copied,
-			fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
+			fmt.Sprintf("without one: rm -rf %s %s; the keys stay, what was imported before counts as this machine's own from then on, and the next drive may be older than the last one was",
 				fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
 		if e.Exports {
 			hints = append(hints,
