@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,7 +85,8 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions,
 		return nil, err
 	}
 	if k.Damaged != nil {
-		w.Notice(fault.Text(k.Damaged))
+		w.Notice(strings.Join(append([]string{fault.Text(k.Damaged)},
+			fault.Hints(k.Damaged, o.Drive)...), "; "))
 	}
 	have, err := d.Origins()
 	if err != nil {
