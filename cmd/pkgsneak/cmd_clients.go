@@ -475,6 +475,7 @@ func (c clientsText) asked(list []exporter.Asked) {
 				string(a.Fingerprint))
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
+			c.out.hint(fault.Hints(a.Err, shellWord(c.place))...)
 		case clients.Unfinished:
 			c.out.notice("%s %s", bold("note:"), a.Problem)
 			c.out.hint(fault.Hints(a.Err, shellWord(c.place))...)

@@ -401,7 +401,7 @@ func TestReportWithoutAnOrigin(t *testing.T) {
 	}
 }
 
-// The key of one client that is damaged keeps an export from reading requests: the report tells,
+// The key of a client that is damaged keeps an export from reading its requests: the report tells,
 // and names what helps. A key that may not be read is not lost.
 func TestReportOfADamagedKey(t *testing.T) {
 	dir := t.TempDir()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"pkgsneak/manifest"
@@ -24,14 +25,11 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 	if err != nil || len(names) == 0 {
 		return more, err
 	}
-	all, err := s.Clients()
-	if err != nil {
+	if _, err := s.names(clientsDir); err != nil {
 		return more, err
 	}
-	ring, err := s.Keys()
-	if err != nil {
-		return more, err
-	}
+	all, _ := s.Clients() // what is wrong with one is told of its request
+	ring, _ := s.Keys()
 	byKey := make(map[manifest.Fingerprint]*Client, len(all))
 	for _, c := range all {
 		if c.Key != "" {
@@ -50,7 +48,9 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 			}
 		}
 		if f.State == Unknown {
-			if x := forgottenKey(s, f.Signer); x != nil && !f.made.After(x.When) {
+			if err := damaged(s, f.Signer); err != nil {
+				f.State, f.Err = Damaged, err
+			} else if x := forgottenKey(s, f.Signer); x != nil && !f.made.After(x.When) {
 				f.State, f.Forgotten = Before, x.When
 			}
 		}
@@ -62,6 +62,19 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 		}
 	}
 	return more, nil
+}
+
+// damaged is why nothing can be read that a client of the store has signed, nil where that is not
+// so or there is no such client.
+func damaged(s *Store, fpr manifest.Fingerprint) error {
+	c, err := s.client(string(fpr))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil:
+		_, err = keyOf(s, c)
+	}
+	return err
 }
 
 // read reads one request. Where its key is not accepted it only finds out who signed.

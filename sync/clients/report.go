@@ -289,7 +289,7 @@ func (l *look) client(c *Client) {
 	}
 	if c.Key != "" {
 		if _, err := keyOf(l.store, c); err != nil {
-			l.problem(err) // without it an export reads no request at all
+			l.problem(err) // without it no export reads a request of this client
 		}
 	}
 	record, err := l.store.Record(c)

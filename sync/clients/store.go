@@ -182,12 +182,11 @@ func (s *Store) Find(nameOrKey string) (*Client, error) {
 	return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
 }
 
-// Keys returns the keys of the accepted clients.
+// Keys returns the keys of the accepted clients, as many as can be read; the error is about the
+// others.
 func (s *Store) Keys() (manifest.Ring, error) {
 	all, err := s.Clients()
-	if err != nil {
-		return nil, err
-	}
+	errs := []error{err}
 	var ring manifest.Ring
 	for _, c := range all {
 		if c.Key == "" {
@@ -195,11 +194,12 @@ func (s *Store) Keys() (manifest.Ring, error) {
 		}
 		key, err := keyOf(s, c)
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		ring = append(ring, key)
 	}
-	return ring, nil
+	return ring, errors.Join(errs...)
 }
 
 // keyOf reads the key of a client that has one.
