@@ -25,12 +25,13 @@ import (
 // A client's directory has two pairs of files and two copies of the signed list, one for each pair:
 // the list with the higher serial counts. A request overwrites the other pair in place and then
 // that pair's list, so that nothing is allocated, no name changes, and a pull leaves the request
-// before. Only the first request on a drive, and one that has outgrown its files, allocate: all
-// names and all room before any contents, and nothing at all if an operation on the drive was left
-// unfinished (checkFinished).
+// before. Only the first request on a drive, one that has outgrown its files, and one whose files
+// were damaged allocate: all names and all room before any contents, and nothing at all if an
+// operation on the drive was left unfinished (checkFinished).
 //
 //	1 look      both copies, what is free, and for what is to be allocated checkFinished; what
-//	            first requests left whose drives were pulled is removed
+//	            first requests left whose drives were pulled is removed, and the directory of
+//	            this key if no list in it can be read any more
 //	2 allocate  directories, files of newlines; syncfs and a flush
 //	3 write     the pair that does not count, in place, each fsynced; read back from the medium
 //	4 commit    that pair's list in place, fsync
@@ -116,7 +117,8 @@ func (w *clientWriter) run(ctx context.Context) error {
 	if err := w.write(ctx); err != nil || w.twin == nil {
 		return err
 	}
-	if err := w.twin.remove(w.session); err != nil {
+	// one that this process may not remove does no harm
+	if err := w.twin.remove(w.session); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return w.d.PullDamage("removing", w.twin.dir, err)
 	}
 	return nil
@@ -204,6 +206,7 @@ func isOwn(d *drive.Drive, name string, key *manifest.PublicKey,
 func (w *clientWriter) choose(ctx context.Context) error {
 	if !w.exists {
 		err := w.first(ctx)
+		w.lost = false // what was lost is gone, and what lies there now is new
 		if durable.IsFull(err) {
 			w.takeBack()
 		}

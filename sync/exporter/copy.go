@@ -242,8 +242,11 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 	return f
 }
 
-// hintRefused leads out for packages that are refused for what is inside.
-const hintRefused = "what is refused has to be built again: emerge --oneshot --buildpkgonly PACKAGE"
+// The way out for packages that are refused for what is inside.
+const (
+	buildAgain  = "emerge --oneshot --buildpkgonly PACKAGE"
+	hintRefused = "what is refused has to be built again: " + buildAgain
+)
 
 // errRotten is about a file that changed behind the back of its file system.
 var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")

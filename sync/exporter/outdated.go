@@ -132,7 +132,7 @@ func (j *task) lookThrough(ctx context.Context, dir *payloadDir,
 // refusedNotice is about a package of the host that is refused, of which the drive has a file that
 // has this sum.
 func refusedNotice(path string, v verdict, onDrive manifest.Digest) string {
-	const again = "build it again: emerge --oneshot --buildpkgonly PACKAGE"
+	const again = "build it again: " + buildAgain
 	if v.sums.Blake2b != onDrive {
 		return fmt.Sprintf("package %q on this host is refused: %s; the drive has another file of that name, which stays there; "+
 			again, path, v.refused.Reason)
