@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,6 +12,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
@@ -142,6 +144,8 @@ func (c verifyText) request(l *clients.Lying) int {
 		} else {
 			c.out.hint("on that client, which writes it anew: pkgsneak request " +
 				shellWord(c.args[0]))
+			c.out.hint("if it stays as it is then: rm -r " + shellWord(filepath.Join(c.args[0],
+				layout.TreeDir, layout.ClientsDir, l.Dir)) + ", and request once more there")
 		}
 		return exitLeftOut
 	}

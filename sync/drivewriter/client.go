@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,13 +24,12 @@ import (
 // A client's directory has two pairs of files and two copies of the signed list, one for each pair:
 // the list with the higher serial counts. A request overwrites the other pair in place and then
 // that pair's list, so that nothing is allocated, no name changes, and a pull leaves the request
-// before. Only the first request on a drive, one that has outgrown its files, and one whose files
-// were damaged allocate: all names and all room before any contents, and nothing at all if an
-// operation on the drive was left unfinished (checkFinished).
+// before. Only the first request on a drive, and one that has outgrown its files, allocate: all
+// names and all room before any contents, and nothing at all if an operation on the drive was left
+// unfinished (checkFinished).
 //
 //	1 look      both copies, what is free, and for what is to be allocated checkFinished; what
-//	            first requests left whose drives were pulled is removed, and the directory of
-//	            this key if no list in it can be read any more
+//	            first requests left whose drives were pulled is removed
 //	2 allocate  directories, files of newlines; syncfs and a flush
 //	3 write     the pair that does not count, in place, each fsynced; read back from the medium
 //	4 commit    that pair's list in place, fsync
@@ -62,10 +60,9 @@ type clientWriter struct {
 	dirs        *directories
 	best, other drive.ManifestCopy
 	exists      bool
-	lost        bool           // the directory is this key's, and has no list that can be read
-	twin        *pulledRequest // another directory of this key's, which has none either
-	pair        int            // that is written
-	drop        []string       // files of the pair that was outgrown
+	lost        bool     // the directory is this key's, and has no list that can be read
+	pair        int      // that is written
+	drop        []string // files of the pair that was outgrown
 }
 
 // FindClient returns where the requests of a key lie on a drive: in the directory of the client's
@@ -114,14 +111,7 @@ func (w *clientWriter) run(ctx context.Context) error {
 	if err := w.choose(ctx); err != nil {
 		return err
 	}
-	if err := w.write(ctx); err != nil || w.twin == nil {
-		return err
-	}
-	// one that this process may not remove does no harm
-	if err := w.twin.remove(w.session); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return w.d.PullDamage("removing", w.twin.dir, err)
-	}
-	return nil
+	return w.write(ctx)
 }
 
 // find chooses the directory.
@@ -159,22 +149,12 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		case drive.Vanished(err):
 			return err
 		}
-		own := i == 1 || isOwn(w.d, name, key, best, other)
-		if own {
-			err := w.inTheWay(dir, layout.ManifestFile, layout.NextManifestFile)
-			if err != nil {
-				return err
-			}
-		}
-		pulled, err := findPulled(w.d, name, own)
+		pulled, err := findPulled(w.d, name, i == 1)
 		if err != nil {
 			return err
 		}
 		if pulled != nil && free == "" {
-			free, w.lost = dir, own
-		}
-		if pulled != nil && own && i == 0 {
-			w.twin = pulled
+			free, w.lost = dir, i == 1
 		}
 	}
 	if free == "" {
@@ -182,31 +162,13 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 			path.Join(layout.TreeDir, layout.ClientsDir), names[0], names[1])
 	}
 	w.dir = free
-	if w.lost {
-		w.twin = nil // it goes before anything is allocated
-	}
 	return nil
-}
-
-// isOwn reports whether a client's directory is that of a key although no copy of its list is
-// valid: the key lies there, and neither copy is signed by another one.
-func isOwn(d *drive.Drive, name string, key *manifest.PublicKey,
-	copies ...drive.ManifestCopy) bool {
-	there, err := d.ClientKey(name)
-	if err != nil || there.Fingerprint() != key.Fingerprint() {
-		return false
-	}
-	return !slices.ContainsFunc(copies, func(c drive.ManifestCopy) bool {
-		var other *manifest.UnknownKeyError
-		return errors.As(c.State.Err, &other)
-	})
 }
 
 // choose finds the pair that is written, and allocates what is not there.
 func (w *clientWriter) choose(ctx context.Context) error {
 	if !w.exists {
 		err := w.first(ctx)
-		w.lost = false // what was lost is gone, and what lies there now is new
 		if durable.IsFull(err) {
 			w.takeBack()
 		}
@@ -416,15 +378,11 @@ func (w *clientWriter) allocatePair(n int) error {
 	return w.allocate(list, firstSize(len(w.o.List)))
 }
 
-// allocateList makes the copy of the list that does not count, if it is gone, or shorter than it
-// was made.
+// allocateList makes the copy of the list that does not count, if somebody has deleted it.
 func (w *clientWriter) allocateList() error {
 	name := w.other.State.Name
-	if size, err := w.size(name); err != nil || size >= listRoom {
-		return err
-	}
-	if err := w.remove("unlink", w.root, name); err != nil {
-		return err
+	if _, err := w.root.Lstat(name); !errors.Is(err, fs.ErrNotExist) || !w.d.Present() {
+		return nil // what is wrong with it is told when it is written
 	}
 	return w.allocate(name, listRoom)
 }
@@ -455,9 +413,10 @@ func (w *clientWriter) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	armor, err := w.keyFile(ctx)
+	// as it was written at first
+	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey)
 	if err != nil {
-		return err
+		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
 	}
 	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(),
 		Ignore: []string{layout.NextManifestFile},
@@ -493,51 +452,6 @@ func (w *clientWriter) write(ctx context.Context) error {
 		return nil
 	}
 	return removeIn(w.session, w.root, w.drop)
-}
-
-// keyFile returns the key as it lies in the client's directory: as it was written at first, or anew
-// where that was damaged.
-func (w *clientWriter) keyFile(ctx context.Context) ([]byte, error) {
-	const name = layout.ClientKeyFile
-	if err := w.inTheWay(w.dir, name); err != nil {
-		return nil, err
-	}
-	there, err := w.d.ClientKey(path.Base(w.dir))
-	if err == nil && there.Fingerprint() == w.o.Key.Public().Fingerprint() {
-		var armor []byte
-		if armor, err = w.d.ReadAll(w.root, name, manifest.MaxKey); err == nil {
-			return armor, nil
-		}
-	}
-	if drive.Vanished(err) || drive.Failing(err) {
-		return nil, w.d.PullDamage("reading", path.Join(w.dir, name), err)
-	}
-	if err := w.mayAllocate(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.remove("unlink", w.root, name); err != nil {
-		return nil, err
-	}
-	armor := w.o.Key.Public().Armor()
-	if err := w.put(name, armor); err != nil {
-		return nil, err
-	}
-	return armor, w.flush()
-}
-
-// inTheWay is an error if something that is no file has the place of one in a client's directory.
-func (w *clientWriter) inTheWay(dir string, names ...string) error {
-	for _, name := range names {
-		at := path.Join(dir, name)
-		info, err := w.d.Root().Lstat(at)
-		switch {
-		case err == nil && !info.Mode().IsRegular():
-			return &drive.InTheWayError{Path: at}
-		case err != nil && (!errors.Is(err, fs.ErrNotExist) || !w.d.Present()):
-			return w.d.PullDamage("looking at", at, err)
-		}
-	}
-	return nil
 }
 
 func fileOf(name string, data []byte) manifest.File {
