@@ -248,27 +248,62 @@ func (r *recording) findCommits() {
 	}
 }
 
-// findCommit looks for one list. That of a request names the client's key, and may be of the same
-// second as a generation.
+// findCommit looks for one list.
 func (r *recording) findCommit(gen *generation, asked bool) {
 	if gen.begun < 0 {
 		return // from before this log
 	}
-	gen.begun, gen.committed = -1, -1
-	stamp := []byte("TIMESTAMP " + time.Unix(gen.serial, 0).UTC().Format(time.RFC3339) + "\n")
-	for i, e := range r.log {
-		if gen.begun < 0 && bytes.Contains(e.Data, stamp) &&
-			asked == bytes.Contains(e.Data, []byte("DATA key.asc ")) {
-			gen.begun = i
-		}
-		if gen.begun >= 0 && e.Flags&disk.Flush != 0 {
-			gen.committed = i + 1
-			break
-		}
-	}
-	if gen.committed < 0 {
+	var found bool
+	gen.begun, gen.committed, found = commitOf(r.log, gen.serial, asked)
+	if !found {
 		r.t.Fatalf("%s: the signed list of %d is not in the log of %d entries", r.flavour.name,
 			gen.serial, len(r.log))
+	}
+}
+
+// commitOf finds where a signed list is first written, and after how many entries it is committed.
+// Two more texts may be of the same second: a request, whose list names the client's key (asked),
+// and the note of the owner, which lists nothing.
+func commitOf(log disk.Log, serial int64, asked bool) (begun, committed int, found bool) {
+	list := []byte("TIMESTAMP " + time.Unix(serial, 0).UTC().Format(time.RFC3339) + "\nDATA ")
+	begun = slices.IndexFunc(log, func(e disk.Entry) bool {
+		return bytes.Contains(e.Data, list) &&
+			asked == bytes.Contains(e.Data, []byte("DATA key.asc "))
+	})
+	if begun < 0 {
+		return 0, 0, false
+	}
+	flush := slices.IndexFunc(log[begun:], func(e disk.Entry) bool {
+		return e.Flags&disk.Flush != 0
+	})
+	return begun, begun + flush + 1, flush >= 0
+}
+
+// An export on a fast machine notes its owner and commits within one second, and a client asks.
+func TestCommitIsFoundAmongTextsOfTheSameSecond(t *testing.T) {
+	const when = "TIMESTAMP 2026-11-30T00:36:16Z\n"
+	text := func(s string) disk.Entry { return disk.Entry{Data: []byte(s)} }
+	flush := disk.Entry{Flags: disk.Flush}
+	log := disk.Log{
+		text(when + "-----BEGIN PGP SIGNATURE-----"), flush,
+		text(when + "DATA key.asc 1 BLAKE2B 0"), flush,
+		text(when + "DATA host/catalogue 1 BLAKE2B 0"), text("FAT"), flush,
+	}
+	serial := must[time.Time](t)(time.Parse(time.RFC3339, "2026-11-30T00:36:16Z")).Unix()
+	for _, c := range []struct {
+		asked            bool
+		begun, committed int
+	}{{true, 2, 4}, {false, 4, 7}} {
+		begun, committed, found := commitOf(log, serial, c.asked)
+		if !found || begun != c.begun || committed != c.committed {
+			t.Errorf("asked %v: %d, %d, %v, not %d, %d", c.asked, begun, committed, found,
+				c.begun, c.committed)
+		}
+	}
+	for _, cut := range []disk.Log{log[:2], log[:6]} {
+		if _, _, found := commitOf(cut, serial, false); found {
+			t.Errorf("a list is found in %d entries", len(cut))
+		}
 	}
 }
 
