@@ -1,15 +1,12 @@
 package state
 
 import (
-	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -19,13 +16,10 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-const (
-	memoryFormat  = "pkgsneak memory"
-	memoryVersion = 1
+var memoryFormat = formatRecord{"pkgsneak memory", 1}
 
-	// MaxRuns is how many runs are remembered.
-	MaxRuns = 100
-)
+// MaxRuns is how many runs are remembered.
+const MaxRuns = 100
 
 // An OriginID tells origins apart: two keys may use one name, and one key several.
 type OriginID struct {
@@ -81,20 +75,19 @@ type memory struct {
 	runs     []Run
 }
 
-// record is a line of the file; exactly one field is set.
+func newMemory() memory {
+	return memory{seen: map[OriginID]Seen{}, imports: map[importsID]string{},
+		exported: map[string]Exported{}}
+}
+
+// record is a line of the file.
 type record struct {
-	Format   *formatRecord   `json:"format,omitempty"`
+	edges
 	Highest  *time.Time      `json:"highest,omitempty"`
 	Seen     *seenRecord     `json:"seen,omitempty"`
 	Imports  *importsRecord  `json:"imports,omitempty"`
 	Exported *exportedRecord `json:"exported,omitempty"`
 	Run      *Run            `json:"run,omitempty"`
-	End      *int            `json:"end,omitempty"`
-}
-
-type formatRecord struct {
-	Name    string `json:"name"`
-	Version int    `json:"version"`
 }
 
 type seenRecord struct {
@@ -118,38 +111,28 @@ type exportedRecord struct {
 	Serial int64  `json:"serial"`
 }
 
-func (m *memory) marshal() ([]byte, error) {
-	records := []record{{Format: &formatRecord{memoryFormat, memoryVersion}}}
+func (m *memory) write(w io.Writer) error {
+	lines := newLineWriter(w, memoryFormat)
 	if !m.highest.IsZero() {
-		records = append(records, record{Highest: &m.highest})
+		lines.put(record{Highest: &m.highest})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(m.seen), OriginID.compare) {
 		s := m.seen[id]
-		records = append(records, record{Seen: &seenRecord{id.Key, id.Name, s.Serial,
+		lines.put(record{Seen: &seenRecord{id.Key, id.Name, s.Serial,
 			hex.EncodeToString(s.Manifest[:]), s.Highest}})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(m.imports), importsID.compare) {
-		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, kindName(id.Kind),
+		lines.put(record{Imports: &importsRecord{id.Key, id.Name, kindName(id.Kind),
 			m.imports[id]}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.exported)) {
 		e := m.exported[name]
-		records = append(records, record{Exported: &exportedRecord{name, e.PKGDIR, e.Serial}})
+		lines.put(record{Exported: &exportedRecord{name, e.PKGDIR, e.Serial}})
 	}
 	for i := range m.runs {
-		records = append(records, record{Run: &m.runs[i]})
+		lines.put(record{Run: &m.runs[i]})
 	}
-	n := len(records)
-	records = append(records, record{End: &n})
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	for _, r := range records {
-		if err := enc.Encode(r); err != nil {
-			return nil, err
-		}
-	}
-	return b.Bytes(), nil
+	return lines.end()
 }
 
 func (id importsID) compare(o importsID) int {
@@ -159,74 +142,15 @@ func (id importsID) compare(o importsID) int {
 	return strings.Compare(string(id.Kind), string(o.Kind))
 }
 
-// parseMemory is the inverse of marshal. The line number is that of the error.
-func parseMemory(data []byte) (m memory, line int, err error) {
-	m = memory{seen: map[OriginID]Seen{}, imports: map[importsID]string{},
-		exported: map[string]Exported{}}
-	ended := false
-	for line = 1; len(data) > 0; line++ {
-		if ended {
-			return m, line, errors.New("text after the end")
-		}
-		text, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
-			return m, line, errors.New("the line has no end")
-		}
-		data = rest
-		r, err := parseRecord(text)
-		if err != nil {
-			return m, line, err
-		}
-		if (line == 1) != (r.Format != nil) {
-			return m, line, fmt.Errorf("the format %q must be told in the first line", memoryFormat)
-		}
-		if r.End != nil {
-			if *r.End != line-1 {
-				return m, line, fmt.Errorf("%d lines are missing", *r.End-(line-1))
-			}
-			ended = true
-			continue
-		}
-		if err := m.add(r); err != nil {
-			return m, line, err
-		}
-	}
-	if !ended {
-		return m, 0, errors.New("the end is missing")
-	}
-	return m, 0, nil
-}
-
-func parseRecord(text []byte) (record, error) {
-	var r record
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		return r, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return r, errors.New("more than one object")
-	}
-	set := 0
-	for _, is := range []bool{r.Format != nil, r.Highest != nil, r.Seen != nil, r.Imports != nil,
-		r.Exported != nil, r.Run != nil, r.End != nil} {
-		if is {
-			set++
-		}
-	}
-	if set != 1 {
-		return r, fmt.Errorf("%d records in one object", set)
-	}
-	return r, nil
+// parseMemory is the inverse of write. The line number is that of the error.
+func parseMemory(data []byte) (memory, int, error) {
+	m := newMemory()
+	line, err := parseLines(data, memoryFormat, "", m.add)
+	return m, line, err
 }
 
 func (m *memory) add(r record) error {
 	switch {
-	case r.Format != nil:
-		if r.Format.Name != memoryFormat {
-			return fmt.Errorf("unknown format %q", r.Format.Name)
-		}
-		return fault.CheckFormat(r.Format.Version, memoryVersion)
 	case r.Highest != nil:
 		m.highest = *r.Highest
 	case r.Seen != nil:
@@ -300,9 +224,8 @@ func (st *Dir) noMemory() error {
 	if len(left) > 0 {
 		return st.odd(memoryName, 0, errors.New("is missing, although "+left[0]+" is there"))
 	}
-	st.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat +
-		`","version":1}}` + "\n" + `{"end":1}` + "\n"))
-	return err
+	st.memory = newMemory()
+	return nil
 }
 
 // remember changes the memory on the disk, or neither there nor here.
@@ -313,11 +236,7 @@ func (st *Dir) remember(change func(*memory)) error {
 	m := memory{true, st.memory.highest, maps.Clone(st.memory.seen), maps.Clone(st.memory.imports),
 		maps.Clone(st.memory.exported), slices.Clone(st.memory.runs)}
 	change(&m)
-	data, err := m.marshal()
-	if err != nil {
-		return fmt.Errorf("state file %q: %w", path.Join(st.dir, memoryName), err)
-	}
-	if err := st.writeBytes(memoryName, 0o644, data); err != nil {
+	if err := st.write(memoryName, 0o644, m.write); err != nil {
 		return err
 	}
 	st.memory = m
@@ -344,7 +263,8 @@ func (st *Dir) Seen(id OriginID) (Seen, bool) {
 func (st *Dir) SaveSeen(id OriginID, s Seen) error {
 	old, ok := st.memory.seen[id]
 	if ok && old.Serial == s.Serial && old.Manifest != s.Manifest {
-		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents", id.Name, fault.Time(time.Unix(s.Serial, 0)))
+		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents",
+			id.Name, fault.Time(time.Unix(s.Serial, 0)))
 	}
 	if ok && old.Serial > s.Serial {
 		s.Serial, s.Manifest = old.Serial, old.Manifest

@@ -1,10 +1,7 @@
 package state
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
 
@@ -126,20 +122,19 @@ const (
 	undoPlain   = 1 // all names are UTF-8
 
 	maxUndo       = 256 << 20 // bytes
-	maxUndoLine   = 64 << 20  // bytes of a line: that of the import has its directories
 	maxUndoFiles  = 1_000_000
 	maxUndoPlaced = 16
 	maxUndone     = 1000
 	maxUndoID     = 32
 )
 
+// undoLine is a line of the file.
 type undoLine struct {
-	Format *formatRecord `json:"format,omitempty"`
-	Import *changedLine  `json:"import,omitempty"`
-	Origin *originLine   `json:"origin,omitempty"`
-	File   *fileLine     `json:"file,omitempty"`
-	Undone *undoneLine   `json:"undone,omitempty"`
-	End    *int          `json:"end,omitempty"`
+	edges
+	Import *changedLine `json:"import,omitempty"`
+	Origin *originLine  `json:"origin,omitempty"`
+	File   *fileLine    `json:"file,omitempty"`
+	Undone *undoneLine  `json:"undone,omitempty"`
 }
 
 type changedLine struct {
@@ -228,35 +223,20 @@ func SaveUndo(st *Dir, u *Undo) error {
 	return st.write(undoName, 0o644, u.write)
 }
 
-// write writes the lines.
 func (u *Undo) write(w io.Writer) error {
-	b := bufio.NewWriterSize(w, 64<<10)
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	n := 0
-	put := func(line undoLine) error {
-		n++
-		return enc.Encode(line)
-	}
 	version := undoPlain
 	if u.Change != nil && !u.Change.isUTF8() {
 		version = undoVersion
 	}
-	err := put(undoLine{Format: &formatRecord{undoFormat, version}})
-	if c := u.Change; c != nil && err == nil {
-		err = c.write(put)
+	lines := newLineWriter(w, formatRecord{undoFormat, version})
+	if u.Change != nil {
+		u.Change.write(lines)
 	}
 	for _, x := range u.Undone {
-		if err == nil {
-			err = put(undoLine{Undone: &undoneLine{originLine{x.Key, x.Name, x.Serial},
-				x.When.Unix()}})
-		}
+		lines.put(undoLine{Undone: &undoneLine{originLine{x.Key, x.Name, x.Serial},
+			x.When.Unix()}})
 	}
-	end := n
-	if err == nil {
-		err = put(undoLine{End: &end})
-	}
-	return errors.Join(err, b.Flush())
+	return lines.end()
 }
 
 // isUTF8 reports whether all names are.
@@ -276,20 +256,15 @@ func (c *Changed) isUTF8() bool {
 
 func notUTF8(s string) bool { return !utf8.ValidString(s) }
 
-func (c *Changed) write(put func(undoLine) error) error {
-	err := put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), text(c.PKGDIR),
+func (c *Changed) write(lines *lineWriter) {
+	lines.put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), text(c.PKGDIR),
 		text(c.DISTDIR), textsOf(c.Drives), c.Lists, textsOf(c.Dirs)}})
 	for _, o := range c.Origins {
-		if err == nil {
-			err = put(undoLine{Origin: &originLine{o.Key, o.Name, o.Serial}})
-		}
+		lines.put(undoLine{Origin: &originLine{o.Key, o.Name, o.Serial}})
 	}
 	for i := range c.Files {
-		if err == nil {
-			err = put(undoLine{File: c.Files[i].line()})
-		}
+		lines.put(undoLine{File: c.Files[i].line()})
 	}
-	return err
 }
 
 func (f *ChangedFile) line() *fileLine {
@@ -323,76 +298,19 @@ const undoFile = `{"file":`
 // is that of the error.
 func parseUndo(data []byte, head bool) (*Undo, int, error) {
 	u := &Undo{head: head}
-	ended := false
-	line := 1
-	for ; len(data) > 0; line++ {
-		text, rest, ok := bytes.Cut(data, []byte("\n"))
-		switch {
-		case ended:
-			return nil, line, errors.New("text after the end")
-		case !ok:
-			return nil, line, errors.New("the line has no end")
-		case len(text) > maxUndoLine:
-			return nil, line, fmt.Errorf("longer than %d bytes", maxUndoLine)
-		}
-		data = rest
-		if head && line > 1 && bytes.HasPrefix(text, []byte(undoFile)) {
-			continue
-		}
-		r, err := parseUndoLine(text)
-		if err != nil {
-			return nil, line, err
-		}
-		if (line == 1) != (r.Format != nil) {
-			return nil, line, fmt.Errorf("the format %q must be told in the first line", undoFormat)
-		}
-		if r.End != nil {
-			if *r.End != line-1 {
-				return nil, line, fmt.Errorf("%d lines are missing", *r.End-(line-1))
-			}
-			ended = true
-			continue
-		}
-		if err := u.add(r); err != nil {
-			return nil, line, err
-		}
+	passOver := ""
+	if head {
+		passOver = undoFile
 	}
-	if !ended {
-		return nil, 0, errors.New("the end is missing")
+	line, err := parseLines(data, formatRecord{undoFormat, undoVersion}, passOver, u.add)
+	if err != nil {
+		return nil, line, err
 	}
 	return u, 0, u.check()
 }
 
-func parseUndoLine(text []byte) (undoLine, error) {
-	var r undoLine
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		return r, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return r, errors.New("more than one object")
-	}
-	set := 0
-	for _, is := range []bool{r.Format != nil, r.Import != nil, r.Origin != nil, r.File != nil,
-		r.Undone != nil, r.End != nil} {
-		if is {
-			set++
-		}
-	}
-	if set != 1 {
-		return r, fmt.Errorf("%d records in one object", set)
-	}
-	return r, nil
-}
-
 func (u *Undo) add(r undoLine) error {
 	switch {
-	case r.Format != nil:
-		if r.Format.Name != undoFormat {
-			return fmt.Errorf("unknown format %q", r.Format.Name)
-		}
-		return fault.CheckFormat(r.Format.Version, undoVersion)
 	case r.Import != nil:
 		i := r.Import
 		if u.Change != nil {
@@ -553,8 +471,7 @@ func (c *Changed) Keeps() (files int, bytes int64) {
 // WasUndone finds the mark of a generation that was taken back here, and of those before it.
 func (u *Undo) WasUndone(id OriginID, serial int64) (Undone, bool) {
 	i := slices.IndexFunc(u.Undone, func(x Undone) bool {
-		return x.OriginID == id &&
-			serial <= x.Serial
+		return x.OriginID == id && serial <= x.Serial
 	})
 	if i < 0 {
 		return Undone{}, false
