@@ -15,6 +15,7 @@ import (
 
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/sandbox"
@@ -220,7 +221,7 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 	}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
-		return nil, nil, nil, asEmptyMount(mount, err)
+		return nil, nil, nil, drive.NotMounted(mount, err)
 	}
 	for _, r := range refused {
 		if r.Unwanted {

@@ -58,12 +58,19 @@ func OpenFor(verb, mount string) (*Drive, error) {
 		return nil, err
 	}
 	d, err := Open(mount)
-	if err != nil && errors.Is(err, ErrNoTree) {
-		if empty, _ := emptyDir(mount); empty {
-			return nil, &EmptyMountError{Drive: mount, Err: err}
-		}
+	if err != nil {
+		return nil, NotMounted(mount, err)
 	}
-	return d, err
+	return d, nil
+}
+
+// NotMounted returns the error of opening a tree as an *EmptyMountError where there is none because
+// the directory is empty, any other as it is.
+func NotMounted(mount string, err error) error {
+	if empty, _ := emptyDir(mount); empty && errors.Is(err, ErrNoTree) {
+		return &EmptyMountError{Drive: mount, Err: err}
+	}
+	return err
 }
 
 // Within returns the mount point of the tree that a directory is, or that it or a file lies in, as
