@@ -3,6 +3,10 @@ package scripts_test
 import (
 	"go/scanner"
 	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -28,14 +32,47 @@ func TestColumns(t *testing.T) {
 // longLines returns the numbers of lines that are too long and could be broken.
 func longLines(src []byte) []int {
 	excused := unbreakable(src)
-	var long []int
+	return slices.DeleteFunc(wideLines(src), func(line int) bool { return excused[line] })
+}
+
+// wideLines returns the numbers of lines of more than 100 columns.
+func wideLines(src []byte) (wide []int) {
 	for i, line := range strings.Split(string(src), "\n") {
 		width := utf8.RuneCountInString(line) + (tabWidth-1)*strings.Count(line, "\t")
-		if width > columns && !excused[i+1] {
-			long = append(long, i+1)
+		if width > columns {
+			wide = append(wide, i+1)
 		}
 	}
-	return long
+	return wide
+}
+
+// The other files of this directory and of .ci have 100 columns too: scripts of a shell, units,
+// settings. All of these can be broken, but for a value in a rule of udev.
+func TestColumnsOfScripts(t *testing.T) {
+	checked := 0
+	for _, dir := range []string{".", "../.ci"} {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || strings.HasSuffix(path, ".go") {
+				return err
+			}
+			src, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			checked++
+			lines := strings.Split(string(src), "\n")
+			for _, n := range wideLines(src) {
+				if !strings.HasSuffix(path, ".rules") || !strings.Contains(lines[n-1], ` RUN+="`) {
+					t.Errorf("%s:%d: more than %d columns", path, n, columns)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d files", checked)
 }
 
 // unbreakable names the lines that texts in quotes of more than a few words and preformatted

@@ -9,8 +9,8 @@ DESCRIPTION="Carry binary packages and distfiles to machines without a network o
 # It has none; that page says so.
 HOMEPAGE="https://wiki.gentoo.org/wiki/No_homepage"
 
-# The ebuild of a release is this file under another name, with its commit; scripts/release makes it,
-# and the tarballs that it wants. Nothing is downloaded: see pkg_nofetch.
+# The ebuild of a release is this file under another name, with its commit; scripts/release makes
+# it, and the tarballs that it wants. Nothing is downloaded: see pkg_nofetch.
 MY_COMMIT="" MY_COMMIT_TIME=""
 if [[ ${PV} == 9999 ]]; then
 	inherit git-r3
@@ -63,11 +63,12 @@ src_compile() {
 		commit_time="$(git log -1 --format=%cI)" || die
 		version+="-${commit::12}"
 	fi
-	# Static: an export puts the program on the drive, where any machine has to run it. (What is built
-	# with -buildmode=pie wants the loader of a libc.)
+	# Static: an export puts the program on the drive, where any machine has to run it. (What is
+	# built with -buildmode=pie wants the loader of a libc.)
+	local variables="-X main.version=${version} -X main.commit=${commit}"
+	variables+=" -X main.commitTime=${commit_time}"
 	CGO_ENABLED=0 GOFLAGS="${GOFLAGS/-buildmode=pie/}" ego build -trimpath \
-		-ldflags "-s -w -X main.version=${version} -X main.commit=${commit} -X main.commitTime=${commit_time}" \
-		-o pkgsneak ./cmd/pkgsneak
+		-ldflags "-s -w ${variables}" -o pkgsneak ./cmd/pkgsneak
 }
 
 src_install() {
