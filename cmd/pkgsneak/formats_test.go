@@ -164,6 +164,7 @@ func TestFormatsPageIsCurrent(t *testing.T) {
 		{"sync/state/digests.go", `version: (\d+)`, `caches \| digests %s,`},
 		{"sync/state/damaged.go", `version: (\d+)`, `caches .* damaged %s,`},
 		{"sync/state/client.go", `version: (\d+)`, `caches .* client %s \|`},
+		{"sync/state/refused.go", `version: (\d+)`, `cache of refused packages \| %s \|`},
 		{"cmd/pkgsneak/json.go", `jsonFormat = (\d+)`, `--json \| %s \|`},
 	} {
 		code, err := os.ReadFile(filepath.Join("..", "..", c.file))

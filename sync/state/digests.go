@@ -127,7 +127,7 @@ func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bo
 // before it was read and after.
 func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set) {
 	s, ok := stampOf(fi)
-	if set &= digest.All; !ok || name == "" || set == 0 || c.isRacy(s) {
+	if set &= digest.All; !ok || name == "" || set == 0 || isRacy(s, c.now) {
 		return
 	}
 	c.files[name] = &cached{stamp: s, md5: sums.MD5, sha1: sums.SHA1, blake2b: sums.Blake2b,
@@ -164,9 +164,9 @@ func (c *Cache) lookup(name string, fi fs.FileInfo) *cached {
 
 // isRacy reports whether a write that comes now might leave the stamp as it is. It sets mtime and
 // ctime to now, so both must be now already.
-func (c *Cache) isRacy(s durable.Stamp) bool {
+func isRacy(s durable.Stamp, now time.Time) bool {
 	near := func(a, b int64) bool { return math.Abs(float64(a)-float64(b)) <= float64(racy) }
-	return near(s.Modified, s.Changed) && s.Changed >= c.now.UnixNano()-int64(racy)
+	return near(s.Modified, s.Changed) && s.Changed >= now.UnixNano()-int64(racy)
 }
 
 // Save writes the cache. A file that was neither looked up nor put since Cache is forgotten.
@@ -192,11 +192,7 @@ func (c *Cache) write(w io.Writer) error {
 }
 
 func appendCached(b []byte, name string, e *cached) []byte {
-	b = append(b, escape(name)...)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.Size, 10)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.Modified, 10)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.Changed, 10)
-	b = strconv.AppendUint(append(b, '\t'), e.stamp.Inode, 10)
+	b = appendStamp(append(b, escape(name)...), e.stamp)
 	for _, s := range e.known() {
 		b = append(b, '\t')
 		if e.set&s.is != 0 {
@@ -209,6 +205,37 @@ func appendCached(b []byte, name string, e *cached) []byte {
 		return append(b, '\t', '-')
 	}
 	return strconv.AppendInt(append(b, '\t'), int64(e.rules), 10)
+}
+
+// appendStamp appends the four fields of a file's status, and a tab before each.
+func appendStamp(b []byte, s durable.Stamp) []byte {
+	for _, n := range []int64{s.Size, s.Modified, s.Changed} {
+		b = strconv.AppendInt(append(b, '\t'), n, 10)
+	}
+	return strconv.AppendUint(append(b, '\t'), s.Inode, 10)
+}
+
+// parseStamp reads the four fields that appendStamp writes.
+func parseStamp(f []string) (s durable.Stamp, err error) {
+	for i, n := range []*int64{&s.Size, &s.Modified, &s.Changed} {
+		if *n, err = parseInt(f[i]); err != nil {
+			return s, err
+		}
+	}
+	s.Inode, err = strconv.ParseUint(f[3], 10, 64)
+	if s.Size < 0 || err != nil || !plain(f[3]) {
+		return s, errNumber
+	}
+	return s, nil
+}
+
+// parseRules reads the number of rules, which is greater than 0.
+func parseRules(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 || !plain(text) {
+		return 0, errNumber
+	}
+	return n, nil
 }
 
 type knownSum struct {
@@ -240,17 +267,8 @@ func (e *cached) parse(f []string) (err error) {
 	if f[0] == "" {
 		return errors.New("a name is empty")
 	}
-	for i, n := range []*int64{&e.stamp.Size, &e.stamp.Modified, &e.stamp.Changed} {
-		if *n, err = parseInt(f[1+i]); err != nil {
-			return err
-		}
-	}
-	if e.stamp.Size < 0 {
-		return errNumber
-	}
-	e.stamp.Inode, err = strconv.ParseUint(f[4], 10, 64)
-	if err != nil || !plain(f[4]) {
-		return errNumber
+	if e.stamp, err = parseStamp(f[1:5]); err != nil {
+		return err
 	}
 	for i, s := range e.known() {
 		if f[5+i] == "-" {
@@ -267,9 +285,6 @@ func (e *cached) parse(f []string) (err error) {
 	if f[8] == "-" {
 		return nil
 	}
-	e.rules, err = strconv.Atoi(f[8])
-	if err != nil || e.rules <= 0 || !plain(f[8]) {
-		return errNumber
-	}
-	return nil
+	e.rules, err = parseRules(f[8])
+	return err
 }

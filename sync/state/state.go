@@ -25,14 +25,16 @@
 //	  pending/KEY.NAME.KIND    the same of an import that has not ended (below)
 //	  accepted/KEY.NAME.xs     what the newest generation of an origin lists that was imported (AcceptedList)
 //	  digests/HEX              one for each directory whose files were read
+//	  refused/HEX              one for each directory that has files which were refused (Refusals)
 //
 // Every file of this package is text, is replaced as a whole, begins with its format and version
 // and ends with a line that counts the lines before it, so that a file which lost its end is not
 // taken for a shorter one. Anything odd, unreadable or lost is an error that names the file:
 // forgetting the highest serial would let an old generation in, and forgetting what was imported
 // would turn the origin's packages into local ones. Only the digests are a cache; an odd one starts
-// empty and reports so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no
-// file in the place of one is an error too, but for the digests, which are not saved then.
+// empty and reports so ([Cache.Lost]). So do refused, damaged and, for an import, undo. Something
+// that is no file in the place of one is an error too, but for digests and refused, which are not
+// saved then.
 //
 // memory is JSON, one object a line, each with one key:
 //
@@ -47,9 +49,9 @@
 // An imports line for a file that is not there is an error, and so is a directory imports/ with
 // files but without memory.
 //
-// imports/*, pending/* and digests/* are lines of fields with a tab between. A backslash, tab, line
-// feed or carriage return in a name is written \\, \t, \n or \r. Lines are in bytewise order of the
-// name, each name once:
+// imports/*, pending/*, digests/* and refused/* are lines of fields with a tab between. A
+// backslash, tab, line feed or carriage return in a name or reason is written \\, \t, \n or \r.
+// Lines are in bytewise order of the name, each name once:
 //
 //	pkgsneak imports 1<TAB>KEY<TAB>NAME<TAB>packages
 //	ORIGIN'S PATH<TAB>PATH HERE<TAB>SIZE<TAB>BLAKE2B-512 in hex
@@ -67,6 +69,13 @@
 // Times there are nanoseconds since 1970; a digest that is not known is "-". RULES is the number of
 // the rules that the file has passed (Cache.Approve), or "-". A file of another version is one that
 // is lost.
+//
+//	pkgsneak refused 1<TAB>DIRECTORY
+//	NAME<TAB>REASON<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>BLAKE2B-512<TAB>RULES
+//	end<TAB>1
+//
+// is the same of files that did not pass those rules, with the reason. It is a file of its own so
+// that an older program goes on with the digests.
 //
 // A Dir and its Caches are for one goroutine.
 package state
@@ -98,6 +107,7 @@ const (
 	pendingDir  = "pending"
 	acceptedDir = "accepted" // accepted/KEY.NAME.xs, JSON
 	digestsDir  = "digests"
+	refusedDir  = "refused"
 	memoryName  = "memory"
 	undoName    = "undo"
 	keySuffix   = ".asc"
@@ -282,7 +292,7 @@ func (e *UnlockableError) Hints(drive string) []string {
 // sweep removes what killed runs left.
 func (st *Dir) sweep() error {
 	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir,
-		acceptedDir, digestsDir} {
+		acceptedDir, digestsDir, refusedDir} {
 		if err := st.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
