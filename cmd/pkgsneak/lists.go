@@ -33,8 +33,7 @@ func (c *invocation) details(mark styled, items []payload.Item) {
 	}
 }
 
-// leftOut names the files that were left out, each with its reason, and each hint once. It stays
-// under --quiet: it is what went wrong.
+// leftOut names the files that were left out. It stays under --quiet: it is what went wrong.
 func (c *invocation) leftOut(items []payload.Item) {
 	if len(items) == 0 {
 		return
@@ -45,6 +44,11 @@ func (c *invocation) leftOut(items []payload.Item) {
 	} else {
 		c.out.warn("left out: %s", tally(total, "file"))
 	}
+	c.reasons(items)
+}
+
+// reasons names files below a warning, each with its reason, and each hint once.
+func (c *invocation) reasons(items []payload.Item) {
 	named := 0
 	for i, group := range byReason(items, c.out.verbose) {
 		if i == listLimit && !c.out.verbose {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/payload"
 )
 
@@ -24,5 +26,36 @@ func TestReasonsOfOneKind(t *testing.T) {
 	}
 	if lines := byReason(items, true); len(lines) != len(items) {
 		t.Errorf("-v gives %d lines", len(lines))
+	}
+}
+
+// However many packages on a drive are refused, the summary names them and the way out in a few
+// lines.
+func TestManyRefusedPackages(t *testing.T) {
+	e, _, stderr := testEnv(t, nil)
+	c := exportText{&invocation{commandLine: &commandLine{env: e, out: newPrinter(e)},
+		opt: newOptions()}}
+	r := &exporter.ExportReport{Unchanged: true, Serial: 1}
+	for i := range 500 {
+		r.Refused = append(r.Refused, payload.Item{Kind: payload.Package, Size: 1 << 20,
+			Path: fmt.Sprintf("a/b-%d.xpak", i), Reason: "no image",
+			Hint: "built again: emerge PACKAGE"})
+	}
+	r.Refused[499].Reason = "not a tar"
+	c.exportSummary(r)
+	text := stderr.String()
+	for _, want := range []string{"refused by the rules of this version", "500 packages",
+		"499 packages: no image", "a/b-499.xpak: not a tar", "emerge PACKAGE", "-v lists all"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%q is not there once: %q", want, text)
+		}
+	}
+	if lines := strings.Count(text, "\n"); lines != 4 {
+		t.Errorf("%d lines: %q", lines, text)
+	}
+	c.out.verbose = true
+	stderr.Reset()
+	if c.exportSummary(r); strings.Count(stderr.String(), ".xpak") != 500 {
+		t.Errorf("-v: %q", stderr.String())
 	}
 }

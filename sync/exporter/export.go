@@ -42,7 +42,8 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 	defer st.Close()
 	p := &Plan{operation: operation{m: m, o: o, w: w, st: st,
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{},
-			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}},
+			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Refused: []payload.Item{},
+			Notices: []string{}}},
 		target: target{broken: &damage{}}, next: newNext()}
 	x := &exporter{Plan: p, shown: make(clients.Shown)}
 	defer p.close()

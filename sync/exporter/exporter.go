@@ -200,7 +200,7 @@ func saveCaches(p *Plan) error {
 			return err
 		}
 		if k == payload.Package {
-			if err := p.host.copies.Save(); err != nil {
+			if err := errors.Join(p.host.copies.Save(), p.host.refused.Save()); err != nil {
 				return err
 			}
 		}

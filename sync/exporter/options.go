@@ -96,7 +96,9 @@ type ExportReport struct {
 	Removed   []payload.Item `json:"removed"`
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
-	Trees     []*TreePlan    `json:"repositories"` // ebuild repositories that were packed
+	// packages of this machine that are refused, and stay on the drive as they are
+	Refused []payload.Item `json:"refused_packages"`
+	Trees   []*TreePlan    `json:"repositories"` // ebuild repositories that were packed
 	// of an interrupted export, which were removed; below the origin's directory
 	Leftovers []string `json:"leftovers"`
 	// README.txt and keys beside the origins, and a copy of the list that was not whole; below the

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
@@ -17,6 +16,7 @@ import (
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // outdated are the packages that stay on the drive and were looked through by rules older than
@@ -40,20 +40,41 @@ func outdated(x *exporter) []payload.Item {
 }
 
 // renewChecks looks through what is outdated, once on this host: else each client that gets it
-// would have to. A package that is refused stays as it is, and is named.
+// would have to. A package that is refused stays as it is, and is named; while it stays the same on
+// both sides, it is not read again. A plan that is only shown tells how many would be read.
 func renewChecks(ctx context.Context, x *exporter) error {
-	list := outdated(x)
-	tasks := make([]*task, len(list))
-	for i, it := range list {
-		tasks[i] = x.newTask(it)
+	var tasks []*task
+	unread := 0
+	for _, it := range outdated(x) {
+		switch j := x.newTask(it); {
+		case j.h.refused != nil:
+			noteRefused(x, j.it, j.h.refused)
+		case x.o.Pretend && j.check():
+			unread++
+		default:
+			tasks = append(tasks, j)
+		}
 	}
+	if unread > 0 {
+		x.next.changed = true // unless they are refused, which only reading shows
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf(
+			"to be looked through once more, by the rules of this version, so that no client has to: %d of the packages on the drive",
+			unread))
+	}
+	return lookAgain(ctx, x, tasks)
+}
+
+// lookAgain looks through packages on the drive as they are on the host.
+func lookAgain(ctx context.Context, x *exporter, tasks []*task) error {
 	workers := x.o.looking()
 	bufs := make(chan *pipeline.Buffers, workers)
 	for range workers {
 		bufs <- &pipeline.Buffers{}
 	}
-	total := payload.Count(list)
-	var done payload.Tally
+	var total, done payload.Tally
+	for _, j := range tasks {
+		total.Add(j.it.Size)
+	}
 	read, again := false, 0
 	err := pipeline.Ordered(ctx, len(tasks), workers, pipeline.Window,
 		func(ctx context.Context, i int) verdict {
@@ -73,14 +94,16 @@ func renewChecks(ctx context.Context, x *exporter) error {
 				return context.Cause(ctx)
 			case v.err != nil: // it changes, or cannot be read: the next export looks again
 			case v.refused != nil:
-				x.report.Notices = append(x.report.Notices, refusedNotice(j.it.Path, v,
-					x.next.current[j.it.Key()].Sum))
+				why := state.Refusal{Reason: v.refused.Reason, Sum: v.sums.Blake2b,
+					Rules: binpkg.Rules}
+				x.host.refused.Put(j.it.Path, j.h.info, why)
+				noteRefused(x, j.it, &why)
 			case renewed(x.Plan, j, v):
 				again++
 			}
 			return nil
 		}, func(verdict) {})
-	if again > 0 {
+	if again > 0 && !x.o.Pretend {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf(
 			"looked through once more, by the rules of this version, so that no client has to: %d of the packages on the drive",
 			again))
@@ -129,16 +152,14 @@ func (j *task) lookThrough(ctx context.Context, dir *payloadDir,
 	return v
 }
 
-// refusedNotice is about a package of the host that is refused, of which the drive has a file that
-// has this sum.
-func refusedNotice(path string, v verdict, onDrive manifest.Digest) string {
-	const again = "build it again: " + buildAgain
-	if v.sums.Blake2b != onDrive {
-		return fmt.Sprintf("package %q on this host is refused: %s; the drive has another file of that name, which stays there; "+
-			again, path, v.refused.Reason)
+// noteRefused names a package of the host that is refused. The drive has it, or another file of
+// that name and size.
+func noteRefused(x *exporter, it payload.Item, why *state.Refusal) {
+	it.Reason, it.Hint = why.Reason, hintRefused
+	if why.Sum != x.next.current[it.Key()].Sum {
+		it.Reason += "; the drive has another file of that name"
 	}
-	return fmt.Sprintf("package %q stays on the drive, and clients will refuse it: %s; "+again,
-		path, v.refused.Reason)
+	x.report.Refused = append(x.report.Refused, it)
 }
 
 // renewed notes that a package was looked through by today's rules: on the host and, if that is the

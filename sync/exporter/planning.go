@@ -149,11 +149,9 @@ func (x *exporter) compareAll(ctx context.Context) error {
 			x.o.looking()); err != nil {
 			return err
 		}
-		if err := renewChecks(ctx, x); err != nil {
-			return err
-		}
-	} else if len(outdated(x)) > 0 {
-		x.next.changed = true
+	}
+	if err := renewChecks(ctx, x); err != nil {
+		return err
 	}
 	return x.measure()
 }

@@ -35,7 +35,8 @@ type source struct {
 	leftOut   []payload.Item // what lies there and is no payload that could be carried
 	// duplicates are packages that lie there under another name too, which is carried.
 	duplicates []payload.Item
-	copies     *pkgdir.Copies // digests of the misplaced ones among them; nil: PKGDIR is absent
+	copies     *pkgdir.Copies  // digests of the misplaced ones among them; nil: PKGDIR is absent
+	refused    *state.Refusals // packages that were refused; nil: PKGDIR is absent
 	builder    builder
 	before     map[payload.Kind]int // how many files of each directory are remembered
 	notices    []string
@@ -57,6 +58,8 @@ type sourceFile struct {
 	// else none
 	entry pkgindex.Entry
 	odd   string // why the index and the file disagree although the mtime is the same
+	// why an export refused these very bytes by today's rules; nil: none is known to have done so
+	refused *state.Refusal
 }
 
 // newFile is the file as it is put on the drive. The category is told where only the index has it.
@@ -200,6 +203,9 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 	if err != nil {
 		return err
 	}
+	if h.refused, err = state.OpenRefusals(st, m.PKGDIR, m.Now()); err != nil {
+		return err
+	}
 	dir, err := pkgdir.Open(m.PKGDIR)
 	if err != nil {
 		return err
@@ -302,6 +308,9 @@ func (h *source) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 	hf := &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path,
 		Size: f.Info.Size()}, info: f.Info}
 	hf.Sum = h.packages.known(f.Path, f.Info)
+	if why, ok := h.refused.Lookup(f.Path, f.Info); ok && why.Rules == binpkg.Rules {
+		hf.refused = &why
+	}
 	if e, ok := entries[f.Path]; ok {
 		size, hasSize := e.Size()
 		mtime, hasTime := e.MTime()

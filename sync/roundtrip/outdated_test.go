@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/state"
 )
@@ -41,6 +42,37 @@ func (a *arena) remembersChecks(path string) {
 	a.must(err)
 	if n := cache.Approved(path, fi); n != binpkg.Rules {
 		a.t.Errorf("%s: rules %d are remembered", path, n)
+	}
+}
+
+// exportChecking exports, and notes which packages are read without being copied.
+func (a *arena) exportChecking(checked map[string]bool) *exporter.ExportReport {
+	a.t.Helper()
+	r, err := exporter.Export(a.t.Context(), a.host, exporter.ExportOptions{Drive: a.drive,
+		AnyDirectory: true, NoReadBack: true}, progress.OfEvents(func(e progress.Event) {
+		if e.Phase == progress.PhaseCheck {
+			checked[e.Path] = true
+		}
+	}))
+	a.must(err)
+	return r
+}
+
+// refusedAsBefore plans and exports once more: nothing is read or written, and the same packages
+// are named.
+func (a *arena) refusedAsBefore(refused []payload.Item) {
+	a.t.Helper()
+	checked := make(map[string]bool)
+	for what, r := range map[string]*exporter.ExportReport{
+		"a plan":    mustExport(a.t, a.host, exporter.ExportOptions{Drive: a.drive, Pretend: true}),
+		"an export": a.exportChecking(checked)} {
+		if !r.Unchanged || !slices.Equal(r.Refused, refused) || len(r.Notices) > 0 {
+			a.t.Errorf("%s: unchanged %v, refused %v, notices %q", what, r.Unchanged, r.Refused,
+				r.Notices)
+		}
+	}
+	if len(checked) > 0 {
+		a.t.Errorf("read again: %v", checked)
 	}
 }
 
@@ -77,19 +109,31 @@ func TestOldChecksAreRenewed(t *testing.T) {
 			t.Errorf("the next export: unchanged %v, notices %q", r.Unchanged, r.Notices)
 		}
 	})
-	t.Run("planned", func(t *testing.T) {
+	settled := func(t *testing.T) *arena {
 		a := p.arena(t)
 		// so that its digest is remembered
 		a.must(os.Chtimes(filepath.Join(a.host.DISTDIR, tarball), epoch, epoch))
+		return a
+	}
+	plan := func(a *arena) *exporter.ExportReport {
+		return mustExport(a.t, a.host, exporter.ExportOptions{Drive: a.drive, Pretend: true})
+	}
+	t.Run("planned", func(t *testing.T) {
+		a := settled(t)
 		export(a)
 		for _, c := range []struct {
 			change    func(*statement)
 			unchanged bool
 		}{{func(*statement) {}, true}, {older, false}} {
 			a.resign(c.change)
-			r := mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive, Pretend: true})
+			r := plan(a)
 			if r.Unchanged != c.unchanged {
 				t.Errorf("a plan promises that nothing is written: %v", r.Unchanged)
+			}
+			if told := slices.ContainsFunc(r.Notices, func(n string) bool {
+				return strings.HasPrefix(n, "to be looked through once more")
+			}); told == c.unchanged {
+				t.Errorf("notices %q", r.Notices)
 			}
 		}
 	})
@@ -107,7 +151,7 @@ func TestOldChecksAreRenewed(t *testing.T) {
 	t.Run("a package that is not what the catalogue says", func(t *testing.T) {
 		for key, value := range map[string]string{"SLOT": "7", "MD5": strings.Repeat("0", 32),
 			"SHA1": strings.Repeat("0", 40)} {
-			a := p.arena(t)
+			a := settled(t)
 			remove(t, filepath.Join(a.host.PKGDIR, "Packages")) // which would put it right
 			a.resign(func(s *statement) { older(s); s.entry(a, victim, key, value) })
 			for range 2 { // the second one has looked through it before
@@ -117,6 +161,10 @@ func TestOldChecksAreRenewed(t *testing.T) {
 						t.Errorf("%s: with a wrong %s: rules %d", path, key, n)
 					}
 				}
+			}
+			if r := plan(a); !r.Unchanged || len(r.Notices) > 0 {
+				t.Errorf("with a wrong %s a plan is unchanged: %v, and says %q", key, r.Unchanged,
+					r.Notices)
 			}
 		}
 	})
@@ -159,7 +207,7 @@ func TestOldChecksAreRenewed(t *testing.T) {
 		}
 	})
 	t.Run("a package that is damaged on the host", func(t *testing.T) {
-		a := p.arena(t)
+		a := settled(t)
 		name := filepath.Join(a.host.PKGDIR, victim)
 		fi, err := os.Stat(name)
 		a.must(err)
@@ -173,27 +221,39 @@ func TestOldChecksAreRenewed(t *testing.T) {
 		if len(r.LeftOut)+len(r.Copied) > 0 {
 			t.Errorf("left out %v, copied %v", r.LeftOut, r.Copied)
 		}
-		if !slices.ContainsFunc(r.Notices, func(n string) bool {
-			return strings.Contains(n, victim) && strings.Contains(n, "another file")
-		}) {
-			t.Errorf("notices %q", r.Notices)
+		if len(r.Refused) != 1 || r.Refused[0].Path != victim ||
+			!strings.HasSuffix(r.Refused[0].Reason, "; the drive has another file of that name") {
+			t.Errorf("refused %v", r.Refused)
 		}
+		a.refusedAsBefore(r.Refused)
 		if n := rulesOn(a)[victim]; n == binpkg.Rules {
 			t.Errorf("rules %d", n)
 		}
 	})
 	t.Run("a package that is refused today", func(t *testing.T) {
-		a := p.arena(t)
+		a := settled(t)
 		data, err := os.ReadFile("../../testdata/golden/corrupt/g25-no-image/" + victim)
 		a.must(err)
-		a.must(os.WriteFile(filepath.Join(a.host.PKGDIR, victim), data, 0o644))
+		name := filepath.Join(a.host.PKGDIR, victim)
+		refuse := func() {
+			a.must(os.WriteFile(name, data, 0o644))
+			a.must(os.Chtimes(name, epoch, epoch)) // so that what is known of it is remembered
+		}
+		refuse()
 		a.resign(func(s *statement) { s.pretend(a, victim, data); older(s) })
 		r := export(a)
-		if !slices.ContainsFunc(r.Notices, func(n string) bool {
-			return strings.Contains(n, victim) && strings.Contains(n, "build it again")
-		}) {
-			t.Errorf("notices %q", r.Notices)
+		if len(r.Refused) != 1 || r.Refused[0].Path != victim || r.Refused[0].Size == 0 ||
+			r.Refused[0].Reason == "" || !strings.Contains(r.Refused[0].Hint, "built again") {
+			t.Errorf("refused %v", r.Refused)
 		}
+		a.refusedAsBefore(r.Refused)
+		refuse() // it may be another one by now
+		checked := make(map[string]bool)
+		r = a.exportChecking(checked)
+		if len(r.Refused) != 1 || !checked[victim] {
+			t.Errorf("refused %v after reading %v", r.Refused, checked)
+		}
+		a.refusedAsBefore(r.Refused)
 		for path, n := range rulesOn(a) {
 			if (n == binpkg.Rules) == (path == victim) {
 				t.Errorf("%s: rules %d", path, n)
