@@ -14,8 +14,9 @@
 //
 // A package that stays on the drive, and passed older checks than today's when it was copied, is
 // looked through once more, on the host (outdated.go): the facts then state it, and no client has
-// to look through it. That takes a new generation, and copies nothing. One that is refused now
-// stays on the drive and is named by each export; it is not read again while it stays as it is.
+// to look through it. That takes a new generation, and copies nothing. It is the last step of a
+// plan: what leaves a small drive is not read for it. A package that is refused now stays on the
+// drive and is named by each export; it is not read again while it stays as it is.
 //
 // A package that the index describes otherwise is left out and named: on the client a wrong hash
 // would make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or

@@ -19,12 +19,12 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// outdated are the packages that stay on the drive and were looked through by rules older than
-// today's, or by none. Those that the host does not have as they are on the drive are not among
-// them.
+// outdated are the packages that stay on the drive, once it is certain which do, and were looked
+// through by rules older than today's, or by none. Those that the host does not have as they are on
+// the drive are not among them.
 func outdated(x *exporter) []payload.Item {
 	unlike := make(map[payload.Key]bool)
-	for _, it := range x.todo {
+	for _, it := range slices.Concat(x.todo, x.report.Plan.Remove) {
 		unlike[it.Key()] = true
 	}
 	var list []payload.Item

@@ -25,8 +25,9 @@ func (x *exporter) plan(ctx context.Context) error {
 	fit := func(ctx context.Context) error { return fit(ctx, x) }
 	asked := func(ctx context.Context) error { return readRequests(ctx, x) }
 	rest := func(ctx context.Context) error { return describeRest(ctx, x) }
+	renew := func(ctx context.Context) error { return renewChecks(ctx, x) }
 	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan,
-		x.checkClock, x.compareAll, x.compareTrees, fit, rest, x.guard} {
+		x.checkClock, x.compareAll, x.compareTrees, fit, rest, x.guard, renew} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -149,9 +150,6 @@ func (x *exporter) compareAll(ctx context.Context) error {
 			x.o.looking()); err != nil {
 			return err
 		}
-	}
-	if err := renewChecks(ctx, x); err != nil {
-		return err
 	}
 	return x.measure()
 }

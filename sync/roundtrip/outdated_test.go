@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/reindex"
 	"pkgsneak/sync/state"
 )
 
@@ -263,4 +264,66 @@ func TestOldChecksAreRenewed(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A package that leaves a small drive, for another one or for its own successor that has no room
+// there, is not looked through once more.
+func TestOldChecksOfWhatLeavesADrive(t *testing.T) {
+	host, drive := newMachine(t, "host", epoch), filepath.Join(t.TempDir(), "drive")
+	client := installed(t, 7) // whose updates come in the place of what it does not have
+	build := func(pf string, size int, when string) {
+		xpak(t, host.PKGDIR, "app-misc", pf, "x86_64-pc-linux-gnu", size, [2]string{"BUILD_TIME",
+			when})
+	}
+	for i := range 8 {
+		build(fmt.Sprintf("old%d-1", i), 900<<10+i<<10, "1700000000")
+	}
+	indexed := func() {
+		t.Helper()
+		if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	indexed()
+	smallDisk(t, drive, "14m")
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	asks(t, client, host, drive)
+	st, err := state.Open(t.Context(), host.StateDir, state.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := st.SigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Close()
+	a := &arena{t: t, host: host, drive: drive, origin: filepath.Join(drive, "pkgsneak/host"),
+		key: steal(t, key)}
+	a.resign(func(s *statement) {
+		for i := range s.facts.Packages {
+			s.facts.Packages[i].Rules = binpkg.Rules - 1
+		}
+	})
+	for i := range 7 {
+		build(fmt.Sprintf("part%02d-2", i), 900<<10+i<<10, "1750000000")
+	}
+	build("old0-1", 8<<20, "1600000000")
+	indexed()
+	checked := make(map[string]bool)
+	r := a.exportChecking(checked)
+	if len(r.Removed) < 2 || r.Kept.Files == 0 || len(checked) != r.Kept.Files {
+		t.Errorf("copied %v, removed %v, kept %d, read %v", r.Copied, r.Removed, r.Kept.Files,
+			checked)
+	}
+	for _, it := range r.Removed {
+		if checked[it.Path] {
+			t.Errorf("%s was read: %s", it.Path, it.Reason)
+		}
+	}
+	rules := rulesOn(a)
+	for path := range checked {
+		if rules[path] != binpkg.Rules {
+			t.Errorf("%s: rules %d", path, rules[path])
+		}
+	}
 }
