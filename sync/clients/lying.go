@@ -77,7 +77,7 @@ func LookAt(d *drive.Drive, now time.Time) (list []Lying, more bool, err error) 
 			ring = manifest.Ring{key}
 		}
 		l := Lying{Dir: name, State: Whole}
-		if l.Err = f.read(d, ring, now); drive.Vanished(l.Err) {
+		if l.Err = f.read(d, ring, now); drive.Unanswered(l.Err) {
 			return nil, more, l.Err
 		}
 		l.Fingerprint = f.Signer

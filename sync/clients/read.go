@@ -39,7 +39,7 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 	for _, name := range names {
 		f := &Found{Dir: name, State: Damaged}
 		if err := f.read(d, ring, now); err != nil {
-			if drive.Vanished(err) {
+			if drive.Unanswered(err) {
 				return more, err
 			}
 			f.Err = err

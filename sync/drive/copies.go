@@ -44,9 +44,29 @@ func originKeys(ring manifest.Ring) manifest.Ring {
 // there.
 func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time,
 	check func(*manifest.Signed) error) (best, other ManifestCopy, err error) {
-	best, other = d.loadCopy(origin, layout.ManifestFile), d.loadCopy(origin,
-		layout.NextManifestFile)
 	verify := func(text []byte) (*manifest.Signed, error) { return manifest.Open(text, ring, now) }
+	best, other, err = newerOf(d.loadCopy(origin, layout.ManifestFile),
+		d.loadCopy(origin, layout.NextManifestFile), verify, check)
+	switch {
+	case err != nil:
+		return best, other, err
+	case best.Signed != nil:
+		d.openProbe(d.root, origin)
+		return best, other, nil
+	}
+	return best, other, d.worse(origin, best, other)
+}
+
+// newerOf verifies two copies, and best is the valid one with the higher serial. The error is that
+// of a copy of which nothing can be told now: it may be the newer one, and what it lists is no
+// leftover.
+func newerOf(best, other ManifestCopy, verify func([]byte) (*manifest.Signed, error),
+	check func(*manifest.Signed) error) (ManifestCopy, ManifestCopy, error) {
+	for _, c := range []ManifestCopy{best, other} {
+		if Unanswered(c.State.Err) {
+			return best, other, c.State.Err
+		}
+	}
 	best.open(verify, check)
 	if best.Signed != nil && bytes.Equal(best.Text, other.Text) {
 		other.Text = best.Text // one of them is enough
@@ -58,11 +78,7 @@ func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time,
 	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
 		best, other = other, best
 	}
-	if best.Signed != nil {
-		d.openProbe(d.root, origin)
-		return best, other, nil
-	}
-	return best, other, d.worse(origin, best, other)
+	return best, other, nil
 }
 
 // torn reports whether a manifest copy has the beginning of a signed message and not its
@@ -156,12 +172,11 @@ func (d *Drive) worse(origin string, x, y ManifestCopy) error {
 var weightOf = struct{ gone, unknown, key, signature, other int }{6, 5, 4, 3, 2}
 
 func weight(err error) int {
-	var gone *GoneError
 	var unknown *manifest.UnknownKeyError
 	var key *manifest.KeyError
 	var signature *manifest.SignatureError
 	switch {
-	case errors.As(err, &gone) && gone.Vanished:
+	case Unanswered(err):
 		return weightOf.gone
 	case errors.As(err, &unknown):
 		return weightOf.unknown

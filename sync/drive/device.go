@@ -157,6 +157,7 @@ func (d *Mounted) Classify(op, path string, err error) error {
 		return err
 	}
 	switch {
+	case fault.IsExhausted(err): // whether the drive is there cannot be told then, either
 	case !d.Present():
 		return &GoneError{Op: op, Path: path, Vanished: true, Err: fault.Bare(err)}
 	case Failing(err):

@@ -206,8 +206,8 @@ func (d *Drive) Origins() ([]string, error) {
 func hasCopy(d *Drive, origin string) bool {
 	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		info, err := d.root.Lstat(path.Join(origin, name))
-		if err == nil && info.Mode().IsRegular() || err != nil && Failing(err) {
-			return true
+		if err == nil && info.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return true // what cannot be looked at is told when it is read
 		}
 	}
 	return false
@@ -247,6 +247,9 @@ func (d *Drive) Keys() ([]Offered, error) {
 		}
 		offered := Offered{Path: path.Join(layout.KeysDir, entry.Name())}
 		data, err := d.ReadAll(d.root, offered.Path, manifest.MaxKey)
+		if Unanswered(err) {
+			return nil, err
+		}
 		if err == nil {
 			offered.Key, err = manifest.ReadPublicKey(data)
 		}
@@ -277,8 +280,7 @@ func isKeyFile(name string) bool {
 // out.
 func (d *Drive) KeyTexts() ([][]byte, error) {
 	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys)
-	var gone *GoneError
-	if errors.As(err, &gone) && gone.Vanished {
+	if Unanswered(err) {
 		return nil, err
 	}
 	var texts [][]byte
@@ -286,8 +288,11 @@ func (d *Drive) KeyTexts() ([][]byte, error) {
 		if !isKeyFile(entry.Name()) {
 			continue
 		}
-		if data, err := d.ReadAll(d.root, path.Join(layout.KeysDir, entry.Name()),
-			manifest.MaxKey); err == nil {
+		data, err := d.ReadAll(d.root, path.Join(layout.KeysDir, entry.Name()), manifest.MaxKey)
+		switch {
+		case Unanswered(err):
+			return nil, err
+		case err == nil:
 			texts = append(texts, data)
 		}
 	}

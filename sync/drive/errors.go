@@ -221,8 +221,9 @@ func classified(err error) bool {
 		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
 }
 
-// Vanished tells the error of a drive that is not there any more.
-func Vanished(err error) bool {
+// Unanswered tells the errors that prove nothing about what lies on the drive: it is not there any
+// more, or this machine had no descriptors or no memory left to look. Nothing goes on after them.
+func Unanswered(err error) bool {
 	var gone *GoneError
-	return errors.As(err, &gone) && gone.Vanished
+	return errors.As(err, &gone) && gone.Vanished || fault.IsExhausted(err)
 }

@@ -37,7 +37,7 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time,
 			return dir, g, nil
 		case err == nil:
 			g.Close()
-		case Vanished(err), errors.As(err, &newer) && rank(dir, name, long) < 2:
+		case Unanswered(err), errors.As(err, &newer) && rank(dir, name, long) < 2:
 			return "", nil, err
 		}
 	}

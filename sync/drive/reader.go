@@ -159,7 +159,7 @@ func (r *itemReader) fail(op string, err error) error {
 	err = r.d.Classify(op, stored, err)
 	var gone *GoneError
 	switch {
-	case errors.As(err, &gone) && gone.Vanished:
+	case Unanswered(err):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return r.damaged("missing", err)

@@ -77,7 +77,7 @@ func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as St
 	switch {
 	case err == nil:
 		return Committed, best, other, nil
-	case errors.As(err, &newer), Vanished(err):
+	case errors.As(err, &newer), Unanswered(err):
 		return Foreign, best, other, err
 	}
 	for _, s := range []*ManifestCopy{&best, &other} {
@@ -184,7 +184,7 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 		found = true // what cannot be read is not ours to begin in
 		return err
 	}}
-	if err := walk.Run(context.Background()); Vanished(err) {
+	if err := walk.Run(context.Background()); Unanswered(err) {
 		return true, err
 	}
 	return found, nil

@@ -176,7 +176,7 @@ func (v *verifier) read(ctx context.Context, it layout.Item, buf []byte) error {
 		case errors.As(err, &damaged):
 			v.count(it, size, damaged)
 			return nil
-		case err != nil && Vanished(err):
+		case err != nil && Unanswered(err):
 			return err
 		case err != nil:
 			v.count(it, size, &DamagedError{Path: it.Stored[0].Path, Reason: err.Error()})
@@ -214,7 +214,7 @@ func where(it layout.Item, damaged *DamagedError) string {
 func (v *verifier) entries() error {
 	catalogue, err := v.g.Catalogue()
 	switch {
-	case err != nil && Vanished(err):
+	case err != nil && Unanswered(err):
 		return err
 	case err != nil:
 		return nil
@@ -243,7 +243,7 @@ func (v *verifier) undeclared(ctx context.Context) error {
 		}
 		return nil
 	}, Unreadable: func(dir string, err error) error {
-		if !Vanished(err) {
+		if !Unanswered(err) {
 			v.report.Unreadable = append(v.report.Unreadable, Bad{Path: dir, Reason: err.Error()})
 			err = nil
 		}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/listing"
 )
 
@@ -51,7 +52,7 @@ func (d *Mounted) Enter(r *listing.Reader, root *os.Root, above *Level, name, di
 			continue
 		}
 		// An inode or entry lies beside those of its neighbours.
-		if err := e.Lstat(l.FD); err != nil && !d.Present() {
+		if err := e.Lstat(l.FD); err != nil && (fault.IsExhausted(err) || !d.Present()) {
 			l.Close()
 			return nil, d.Classify("looking at", path.Join(dir, e.Name()), err)
 		}
@@ -118,7 +119,7 @@ func (w *Walk) through(ctx context.Context, above *Level, dir string, depth int)
 
 // unlessVanished passes over what cannot be read on a drive that is there.
 func unlessVanished(_ string, err error) error {
-	if Vanished(err) {
+	if Unanswered(err) {
 		return err
 	}
 	return nil

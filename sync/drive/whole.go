@@ -109,7 +109,7 @@ func (g *Generation) matches(ctx context.Context, name string) (bool, error) {
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.As(err, &damaged) && !Vanished(err):
+	case errors.As(err, &damaged) && !Unanswered(err):
 		return false, nil
 	}
 	return false, err

@@ -146,7 +146,7 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		case err == nil:
 			w.dir, w.best, w.other, w.exists = dir, best, other, true
 			return nil
-		case drive.Vanished(err):
+		case drive.Unanswered(err):
 			return err
 		}
 		pulled, err := findPulled(w.d, name, i == 1)

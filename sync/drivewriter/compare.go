@@ -81,7 +81,7 @@ func (w *Writer) checkLayout() error {
 		return nil
 	}
 	data, err := w.d.ReadAll(w.root, layout.LayoutFile, 1<<10)
-	if drive.Vanished(err) {
+	if drive.Unanswered(err) {
 		return err
 	}
 	if !listed { // as of now the only file that can be kept of a list that cannot be read

@@ -1,7 +1,6 @@
 package drivewriter
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -37,9 +36,8 @@ func PastOrigins(d *drive.Drive, name string, ring manifest.Ring) ([]Past, error
 			continue
 		}
 		r := &Removal{Dir: dir, d: d, ring: ring, names: newRemovable(d)}
-		var gone *drive.GoneError
 		switch err := r.readLists(); {
-		case errors.As(err, &gone) && gone.Vanished:
+		case drive.Unanswered(err):
 			return nil, err
 		case err != nil || name != "" && r.Name != name || r.Signer == "":
 			continue

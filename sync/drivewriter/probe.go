@@ -134,7 +134,7 @@ func used(d *drive.Drive) (bool, error) {
 	for _, origin := range origins {
 		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 			data, err := d.ReadCopy(origin, name)
-			if drive.Vanished(err) {
+			if drive.Unanswered(err) {
 				return false, err
 			}
 			if _, unsigned := manifest.Claimed(data); err == nil && unsigned == nil || err != nil &&

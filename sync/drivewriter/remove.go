@@ -201,7 +201,7 @@ func (r *Removal) takeAll() {
 func (r *Removal) readLists() error {
 	best, other := r.d.PastCopies(r.Dir, r.ring)
 	for _, s := range []drive.ManifestCopy{best, other} {
-		if drive.Vanished(s.State.Err) {
+		if drive.Unanswered(s.State.Err) {
 			return s.State.Err
 		}
 		if err := drive.Newer(r.Dir, s.State); err != nil {
@@ -222,7 +222,7 @@ func (r *Removal) readLists() error {
 	switch {
 	case errors.As(err, &format):
 		return &drive.NewerError{Path: path.Join(r.Dir, best.State.Name), Err: err}
-	case errors.As(err, &damaged) && !drive.Vanished(err), errors.Is(err, fs.ErrNotExist) &&
+	case errors.As(err, &damaged) && !drive.Unanswered(err), errors.Is(err, fs.ErrNotExist) &&
 		r.d.Present():
 		return nil // the list tells enough
 	case err != nil:

@@ -88,7 +88,7 @@ func checkFinished(ctx context.Context, d *drive.Drive) error {
 // unfinished is the error of what cannot be read, or the drive's if it is not there any more.
 func unfinished(d *drive.Drive, name string, err error) error {
 	switch {
-	case drive.Vanished(err):
+	case drive.Unanswered(err):
 		return err
 	case drive.Failing(err):
 		return d.PullDamage("reading", name, fault.Bare(err))
@@ -99,7 +99,7 @@ func unfinished(d *drive.Drive, name string, err error) error {
 // checkDir looks through the directory of an origin.
 func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.ManifestCopy) error {
 	if best.Signed == nil {
-		if drive.Vanished(best.State.Err) {
+		if drive.Unanswered(best.State.Err) {
 			return best.State.Err
 		}
 		files, err := drive.HasFiles(d, dir)
@@ -142,7 +142,7 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 func clientGarbage(d *drive.Drive, name string) ([]string, error) {
 	key, err := d.ClientKey(name)
 	if err != nil {
-		if drive.Vanished(err) || drive.Failing(err) {
+		if drive.Unanswered(err) || drive.Failing(err) {
 			return nil, err
 		}
 		return nil, nil

@@ -117,7 +117,7 @@ func (f *forgotten) nameOf(dir string) (string, error) {
 			return g.Record.Origin, nil
 		}
 	}
-	if drive.Vanished(err) {
+	if drive.Unanswered(err) {
 		return "", err
 	}
 	return "", nil

@@ -138,7 +138,7 @@ func (r *remains) compare(ctx context.Context, names []string,
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case drive.Vanished(err):
+	case drive.Unanswered(err):
 		return nil, err
 	case err != nil:
 		return nil, nil // it is written again

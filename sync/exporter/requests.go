@@ -30,7 +30,7 @@ func readRequests(ctx context.Context, x *exporter) error {
 		readRequest(x, store, f)
 		return nil
 	})
-	if drive.Vanished(err) || ctx.Err() != nil {
+	if drive.Unanswered(err) || ctx.Err() != nil {
 		return err
 	}
 	if err != nil {

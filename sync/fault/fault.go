@@ -11,7 +11,7 @@
 // a chain of errors: the outermost error that has one decides, because it was made where most was
 // known. So a full table of the kernel's watches is no full disk, although ENOSPC is inside. Below
 // them the errors of the standard library have a class of their own: a cancelled context, a full
-// disk or quota, a refused permission.
+// disk or quota, a refused permission, too many open files.
 //
 // Package manifest imports nothing of ours: its errors have a method Class() string with one of the
 // words below.
@@ -48,6 +48,7 @@ const (
 	Failing     Class = "failing"     // the drive is there, and does not hold what it should
 	Space       Class = "space"       // no space, or a quota
 	Permission  Class = "permission"  // the system forbids it to this user
+	Exhausted   Class = "exhausted"   // no descriptors or no memory left here to look
 	Unfit       Class = "unfit"       // of no use to this machine
 	LeftOut     Class = "left-out"    // should have come, and did not
 	Declined    Class = "declined"    // a person was asked, and said no
@@ -56,7 +57,7 @@ const (
 
 // Classes are all of them.
 var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing,
-	Space, Permission, Unfit, LeftOut, Declined, Interrupted}
+	Space, Permission, Exhausted, Unfit, LeftOut, Declined, Interrupted}
 
 // Error is an error without fields that has a class: what errors.New is to others.
 type Error struct {
@@ -93,8 +94,17 @@ func Of(err error) Class {
 		return Space
 	case errors.Is(err, fs.ErrPermission):
 		return Permission
+	case IsExhausted(err):
+		return Exhausted
 	}
 	return Failed
+}
+
+// IsExhausted reports whether this process or this machine had no descriptors or no memory left:
+// what was asked for was not looked at, and nothing is known of it.
+func IsExhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOMEM)
 }
 
 // Hints gives what helps against an error, from the outermost error that has hints.

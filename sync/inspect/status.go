@@ -250,9 +250,8 @@ func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offer
 	j *forecast.Judge) (OriginStatus, error) {
 	o := OriginStatus{Dir: dir}
 	seen, err := k.Load(d, dir, offered)
-	var gone *drive.GoneError
 	switch {
-	case errors.As(err, &gone) && gone.Vanished:
+	case drive.Unanswered(err):
 		return o, err
 	case err != nil:
 		o.Err = err
@@ -267,7 +266,7 @@ func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offer
 		if o.Trusted && !o.Mine {
 			o.Err = o.judge(seen.Gen, j)
 		}
-		if errors.As(o.Err, &gone) && gone.Vanished {
+		if drive.Unanswered(o.Err) {
 			return o, o.Err
 		}
 		id := state.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}

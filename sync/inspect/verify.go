@@ -177,9 +177,8 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{},
 		Unreadable: []payload.Item{}, Copies: []string{}}
 	seen, err := k.Load(d, dir, offered)
-	var gone *drive.GoneError
 	switch {
-	case errors.As(err, &gone) && gone.Vanished:
+	case drive.Unanswered(err):
 		return nil, err
 	case err != nil:
 		s := signerOf(err)

@@ -97,7 +97,7 @@ func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 		}
 		gen, err := d.Load(dir, g.view.Ring, g.view.Now)
 		if err != nil {
-			if drive.Vanished(err) {
+			if drive.Unanswered(err) {
 				return err
 			}
 			continue // status and verify tell why; it is no part of a request
@@ -113,7 +113,7 @@ func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 			g.problem("origin %q: its catalogue cannot be read: %v", dir, err)
 		}
 		gen.Close()
-		if drive.Vanished(err) {
+		if drive.Unanswered(err) {
 			return err
 		}
 	}

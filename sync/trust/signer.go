@@ -490,9 +490,8 @@ func (v View) Signers(d *drive.Drive,
 	names := map[manifest.Fingerprint]string{}
 	for _, dir := range dirs {
 		gen, err := d.Load(dir, offered, v.Now)
-		var gone *drive.GoneError
 		switch {
-		case errors.As(err, &gone) && gone.Vanished:
+		case drive.Unanswered(err):
 			return nil, err
 		case err == nil:
 			names[gen.Signed.Signer] = gen.Record.Origin

@@ -112,8 +112,7 @@ func (v *View) ApplyRevocations(d *drive.Drive) ([]*manifest.PublicKey, error) {
 // goes on; the error is that of a drive that is gone.
 func Offers(d *drive.Drive) (manifest.Ring, error) {
 	offers, err := d.Keys()
-	var gone *drive.GoneError
-	if errors.As(err, &gone) && gone.Vanished {
+	if drive.Unanswered(err) {
 		return nil, err
 	}
 	var keys manifest.Ring
