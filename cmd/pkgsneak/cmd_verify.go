@@ -110,11 +110,14 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 			c.out.alert("    %s", join(it.Path, it.Reason))
 		}
 	}
-	list("damaged or missing", o.Bad)
-	if len(o.Bad) > 0 {
+	list("damaged or missing", o.Damaged())
+	if len(o.Damaged()) > 0 {
 		place := shellWord(c.args[0])
 		c.out.hint("on the build host: pkgsneak export " + place + " --repair; " +
 			trust.Abandoned(o.Dir, place))
+	}
+	if list("not readable by this user", o.Forbidden()); len(o.Forbidden()) > 0 {
+		c.out.hint(drive.MayRead)
 	}
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))

@@ -52,11 +52,24 @@ func (e *PullDamageError) Class() fault.Class { return fault.Failing }
 // Hints name the check.
 func (e *PullDamageError) Hints(string) []string { return []string{e.Hint()} }
 
-// Class is fault.Failing: what describes a generation, without which nothing can be taken.
-func (e *DamagedError) Class() fault.Class { return fault.Failing }
+// Class is fault.Failing: what describes a generation, without which nothing can be taken; or
+// fault.Permission.
+func (e *DamagedError) Class() fault.Class {
+	if e.Forbidden() {
+		return fault.Permission
+	}
+	return fault.Failing
+}
+
+// MayRead is what helps where this user may not read a file of a drive. It may be root: others'
+// FUSE mounts and network file systems refuse that, too.
+const MayRead = "mount the drive so that this user may read it, or run it as root"
 
 // Hints name the command that writes it again.
 func (e *DamagedError) Hints(drive string) []string {
+	if e.Forbidden() {
+		return []string{MayRead}
+	}
 	return []string{fmt.Sprintf("on the build host: pkgsneak export %s writes it again; pkgsneak verify %s names what else is damaged", drive, drive)}
 }
 

@@ -3,6 +3,7 @@ package drive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"pkgsneak/sync/fault"
@@ -156,7 +157,8 @@ func (e *NameError) Error() string {
 
 func (e *NameError) Unwrap() error { return e.Err }
 
-// DamagedError reports that a file of a generation is not what was signed.
+// DamagedError reports that a file of a generation is not what was signed, or that this user may
+// not see whether it is.
 type DamagedError struct {
 	Path   string // below ORIGIN, or the origin's path of an Item
 	Reason string
@@ -166,6 +168,9 @@ type DamagedError struct {
 func (e *DamagedError) Error() string { return fmt.Sprintf("reading %q: %s", e.Path, e.Reason) }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Forbidden reports whether nothing is known of the file but that this user may not read it.
+func (e *DamagedError) Forbidden() bool { return errors.Is(e.Err, fs.ErrPermission) }
 
 // ReadBackError reports that the medium does not hold what was written to it.
 type ReadBackError struct {

@@ -17,6 +17,15 @@ import (
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
+// bareErrno is what the kernel said, without the names around it; err where it said nothing.
+func bareErrno(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
 // openRegular opens a file for reading if it is a regular one and no link. A
 // FIFO does not block.
 func (d *Mounted) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {

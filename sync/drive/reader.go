@@ -168,8 +168,8 @@ func (r *itemReader) fail(op string, err error) error {
 	case classified(err):
 		return err
 	}
-	// a link or a file where a directory should be
-	return r.damaged("it cannot be read: "+err.Error(), err)
+	// a link or a file where a directory should be, or this user may not look
+	return r.damaged("it cannot be read: "+bareErrno(err).Error(), err)
 }
 
 func (r *itemReader) damaged(reason string, err error) error {

@@ -28,6 +28,8 @@ type VerifyOptions struct {
 type Bad struct {
 	Path   string // below ORIGIN
 	Reason string
+	// Forbidden: nothing is known of it but that this user may not read it
+	Forbidden bool
 }
 
 // Report is what Verify found, in disjoint lists, each sorted by path.
@@ -195,7 +197,8 @@ func (v *verifier) count(it layout.Item, size int64, damaged *DamagedError) {
 	case it.Stored[0].Path == layout.PackagesFile:
 		v.report.Stale = append(v.report.Stale, layout.PackagesFile)
 	default:
-		v.report.Bad = append(v.report.Bad, Bad{Path: where(it, damaged), Reason: damaged.Reason})
+		v.report.Bad = append(v.report.Bad, Bad{Path: where(it, damaged), Reason: damaged.Reason,
+			Forbidden: damaged.Forbidden()})
 	}
 }
 

@@ -21,9 +21,12 @@ func isLeftOut(err error) bool {
 }
 
 // onTheDrive tells what is wrong with a file of the drive.
-func onTheDrive(damaged *drive.DamagedError) string {
-	if errors.Is(damaged, fs.ErrNotExist) {
-		return "missing on the drive"
+func onTheDrive(damaged *drive.DamagedError) *leftOutError {
+	switch {
+	case damaged.Forbidden():
+		return &leftOutError{reason: damaged.Reason, hint: drive.MayRead}
+	case errors.Is(damaged, fs.ErrNotExist):
+		return &leftOutError{reason: "missing on the drive"}
 	}
-	return "damaged on the drive: " + damaged.Reason
+	return &leftOutError{reason: "damaged on the drive: " + damaged.Reason}
 }

@@ -190,7 +190,7 @@ func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphore
 		sums, err = copyFrom(ctx, in, st, d, own, bufs, tell)
 		t.medium <- bufs
 		var bad *leftOutError
-		if errors.As(err, &bad) {
+		if errors.As(err, &bad) && bad.hint == "" {
 			place := fault.Quote(in.at)
 			bad.hint = "on the build host: pkgsneak export " + place + " --repair; " +
 				trust.Abandoned(in.Plan.Dir, place)
@@ -261,7 +261,7 @@ func copyStaged(ctx context.Context, from source, item layout.Item, st durable.S
 	})
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
-		return digest.Sums{}, &leftOutError{reason: onTheDrive(damaged)}
+		return digest.Sums{}, onTheDrive(damaged)
 	}
 	return hash.Sum(), err
 }

@@ -125,6 +125,19 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions,
 	return r, nil
 }
 
+// Damaged are those of Bad that are not what was signed.
+func (v *OriginVerify) Damaged() []payload.Item {
+	return slices.DeleteFunc(slices.Clone(v.Bad), isForbidden)
+}
+
+// Forbidden are those of Bad of which nothing is known but that this user may not read them.
+func (v *OriginVerify) Forbidden() []payload.Item {
+	return slices.DeleteFunc(slices.Clone(v.Bad),
+		func(it payload.Item) bool { return !isForbidden(it) })
+}
+
+func isForbidden(it payload.Item) bool { return it.Hint == drive.MayRead }
+
 // rememberDamage notes for the next export what is damaged in the origins of this machine. An
 // ordinary user cannot, and where another pkgsneak is at work nobody waits for it: export --repair
 // finds the same.
@@ -132,7 +145,7 @@ func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir,
 	origins []*OriginVerify) error {
 	mine := ownKeys(st)
 	origins = slices.DeleteFunc(slices.Clone(origins), func(v *OriginVerify) bool {
-		return len(v.Bad) == 0 || !mine[v.Fingerprint]
+		return len(v.Damaged()) == 0 || !mine[v.Fingerprint]
 	})
 	if len(origins) == 0 {
 		return nil
@@ -147,9 +160,9 @@ func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir,
 	}
 	defer w.Close()
 	for _, v := range origins {
-		paths := make([]string, len(v.Bad))
-		for i, it := range v.Bad {
-			paths[i] = it.Path
+		var paths []string
+		for _, it := range v.Damaged() {
+			paths = append(paths, it.Path)
 		}
 		if err := state.SetDamaged(w, v.Name, v.Serial, v.Serial, paths); err != nil {
 			return err
@@ -210,8 +223,11 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	}
 	for _, b := range rep.Bad {
 		f, _ := g.Signed.Find(b.Path)
-		v.Bad = append(v.Bad, payload.Item{Kind: "file", Path: b.Path, Size: f.Size,
-			Reason: b.Reason})
+		bad := payload.Item{Kind: "file", Path: b.Path, Size: f.Size, Reason: b.Reason}
+		if b.Forbidden {
+			bad.Hint = drive.MayRead
+		}
+		v.Bad = append(v.Bad, bad)
 	}
 	v.Files = payload.Tally{Files: rep.Files, Bytes: rep.Bytes}
 	v.Stale, v.Undeclared = append(v.Stale, rep.Stale...), append(v.Undeclared, rep.Undeclared...)

@@ -399,7 +399,11 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // Hints are those of the error, and what takes the origin off the drive where nobody writes it any
 // more.
 func (e *DamagedError) Hints(place string) []string {
-	return append(slices.Clone(fault.Hints(e.Err, place)), Abandoned(e.Origin, place))
+	hints := slices.Clone(fault.Hints(e.Err, place))
+	if fault.Of(e.Err) == fault.Permission {
+		return hints
+	}
+	return append(hints, Abandoned(e.Origin, place))
 }
 
 // A Loaded is an origin's generation, and whether it is to be believed.
