@@ -118,8 +118,8 @@ func Claimed(data []byte) (signer string, err error) {
 	return claimedSigner(m.sig), nil
 }
 
-// Trim returns data without its padding: the bytes that [Sign] returned.
-func Trim(data []byte) []byte {
+// trim returns data without its padding: the bytes that [Sign] returned.
+func trim(data []byte) []byte {
 	end := len(data)
 	for end > 1 && data[end-1] == '\n' && data[end-2] == '\n' {
 		end--
@@ -182,7 +182,7 @@ func cutHashLine(data []byte) (name string, rest []byte, ok bool) {
 // readSignature reads the armored signature at the end of the file, and the
 // padding after it.
 func readSignature(data []byte) (*packet.Signature, error) {
-	padding := Trim(data)
+	padding := trim(data)
 	if len(padding) > maxSignature {
 		return nil, &SignatureError{fmt.Sprintf("the signature has more than %d bytes",
 			maxSignature)}

@@ -35,8 +35,8 @@ func TestSignedListComesBack(t *testing.T) {
 	for name, padding := range map[string]string{"plain": "",
 		"padded": strings.Repeat("\n", 1<<20)} {
 		padded := append(slices.Clone(data), padding...)
-		if !bytes.Equal(Trim(padded), data) {
-			t.Errorf("%s: Trim gives %d bytes, want %d", name, len(Trim(padded)), len(data))
+		if !bytes.Equal(trim(padded), data) {
+			t.Errorf("%s: Trim gives %d bytes, want %d", name, len(trim(padded)), len(data))
 		}
 		got, err := Open(padded, Ring{stranger, k.Public()}, signTime.Add(time.Hour))
 		if err != nil {
@@ -66,7 +66,7 @@ func TestTrim(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"": "", "a": "a", "a\n": "a\n", "a\n\n\n": "a\n",
 		"\n\n\n": "\n", "\n\na\n\n": "\n\na\n"} {
-		if got := string(Trim([]byte(in))); got != want {
+		if got := string(trim([]byte(in))); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

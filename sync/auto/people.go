@@ -74,9 +74,9 @@ type Terminals struct {
 // maxUtmp is more than ten thousand logins.
 const maxUtmp = 4 << 20
 
-// Say writes the lines to each terminal that takes messages (mesg y), and tells how many that were.
+// say writes the lines to each terminal that takes messages (mesg y), and tells how many that were.
 // A machine without utmp gives fs.ErrNotExist.
-func (t Terminals) Say(lines []string) (int, error) {
+func (t Terminals) say(lines []string) (int, error) {
 	f, err := os.Open(t.Utmp)
 	if err != nil {
 		return 0, err
@@ -189,7 +189,7 @@ func utmpLines(data []byte, size int) (lines []string, ok bool) {
 // SayAll tells the users by their terminals, and where a machine keeps no utmp by wall, which asks
 // the session manager.
 func SayAll(ctx context.Context, sys System, t Terminals, lines []string) error {
-	_, err := t.Say(lines)
+	_, err := t.say(lines)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -182,7 +182,7 @@ func TestTerminals(t *testing.T) {
 	if err := os.WriteFile(utmp, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	told, err := Terminals{Dev: "/dev", Utmp: utmp}.Say([]string{"exported\x1b[2J", "next: emerge"})
+	told, err := Terminals{Dev: "/dev", Utmp: utmp}.say([]string{"exported\x1b[2J", "next: emerge"})
 	if err != nil || told != 1 {
 		t.Fatalf("told %d terminals, %v, want the one that takes messages", told, err)
 	}
@@ -223,7 +223,7 @@ func TestTerminalsStopped(t *testing.T) {
 	if err := os.WriteFile(utmp, record(384, userHere, line), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if told, err := (Terminals{Dev: "/dev", Utmp: utmp}).Say([]string{"x"}); err != nil ||
+	if told, err := (Terminals{Dev: "/dev", Utmp: utmp}).say([]string{"x"}); err != nil ||
 		told != 0 {
 		t.Errorf("told %d, %v", told, err)
 	}

@@ -91,7 +91,7 @@ func TestAcceptTakeForget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ring, err := s.Keys(); err != nil || len(ring) != 1 ||
+	if ring, err := s.keys(); err != nil || len(ring) != 1 ||
 		ring[0].Fingerprint() != k.Fingerprint() {
 		t.Fatalf("%v, %v", ring, err)
 	}
@@ -425,7 +425,7 @@ func TestReportOfADamagedKey(t *testing.T) {
 			!strings.Contains(r.Hints[1], "pkgsneak clients forget "+c.ID()) {
 			t.Errorf("%+v, %v", r, err)
 		}
-		if _, err := s.Keys(); len(fault.Hints(err, "")) != 2 {
+		if _, err := s.keys(); len(fault.Hints(err, "")) != 2 {
 			t.Errorf("%v", err)
 		}
 	}

@@ -29,7 +29,7 @@ func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (mo
 		return more, err
 	}
 	all, _ := s.Clients() // what is wrong with one is told of its request
-	ring, _ := s.Keys()
+	ring, _ := s.keys()
 	byKey := make(map[manifest.Fingerprint]*Client, len(all))
 	for _, c := range all {
 		if c.Key != "" {

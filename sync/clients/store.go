@@ -182,9 +182,9 @@ func (s *Store) Find(nameOrKey string) (*Client, error) {
 	return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
 }
 
-// Keys returns the keys of the accepted clients, as many as can be read; the error is about the
+// keys returns the keys of the accepted clients, as many as can be read; the error is about the
 // others.
-func (s *Store) Keys() (manifest.Ring, error) {
+func (s *Store) keys() (manifest.Ring, error) {
 	all, err := s.Clients()
 	errs := []error{err}
 	var ring manifest.Ring

@@ -26,8 +26,8 @@ type Needs struct {
 var hard = []string{"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "pni", "popcnt",
 	"sse4_1", "sse4_2", "ssse3"}
 
-// IsHard reports whether compilers use a feature without being asked for it.
-func IsHard(feature string) bool {
+// isHard reports whether compilers use a feature without being asked for it.
+func isHard(feature string) bool {
 	return slices.Contains(hard, feature) || strings.HasPrefix(feature, "avx512")
 }
 
@@ -73,7 +73,7 @@ func PackageNeeds(cflags, cxxflags, rustflags, use string, native []string) Need
 	for _, f := range slices.Sorted(maps.Keys(all)) {
 		switch {
 		case base[f]:
-		case IsHard(f):
+		case isHard(f):
 			n.Hard = append(n.Hard, f)
 		default:
 			n.Soft = append(n.Soft, f)

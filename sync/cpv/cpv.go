@@ -34,9 +34,6 @@ type CPV struct {
 	PF       string // PN-Version
 }
 
-// String returns the CPV as indexes write it: CATEGORY/PF.
-func (c CPV) String() string { return c.Category + "/" + c.PF }
-
 // Parse splits a CPV such as app-misc/labhello-1.0-r2.
 func Parse(s string) (CPV, error) {
 	cat, pf, ok := strings.Cut(s, "/")

@@ -65,11 +65,9 @@ func TestParseAsPortage(t *testing.T) {
 		if strings.HasSuffix(r[0], "-"+r[4]) {
 			version += "-" + r[4]
 		}
-		if c.Category != r[1] || c.PN != r[2] || c.Version != version {
+		if c.Category != r[1] || c.PN != r[2] || c.Version != version ||
+			c.Category+"/"+c.PF != r[0] {
 			t.Errorf("%q: read as %+v, Portage says %q", r[0], c, r[1:])
-		}
-		if c.String() != r[0] {
-			t.Errorf("%q comes back as %q", r[0], c.String())
 		}
 	}
 }
@@ -120,7 +118,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		_, ok := parseVersion(c.Version)
-		if c.String() != s || c.PN+"-"+c.Version != c.PF || !ok || !ValidCategory(c.Category) {
+		if c.Category+"/"+c.PF != s || c.PN+"-"+c.Version != c.PF || !ok ||
+			!ValidCategory(c.Category) {
 			t.Errorf("%q: %+v", s, c)
 		}
 	})

@@ -48,9 +48,6 @@ type Report struct {
 	More       bool        // there are more undeclared files than were listed
 }
 
-// OK reports whether all that was signed is there and right.
-func (r *Report) OK() bool { return len(r.Bad) == 0 }
-
 // Verify reads every listed file back, from the medium where the kernel lets
 // it, and compares; at the end it looks for files that the list does not have.
 // The error is ctx's, or a *GoneError; damage is in the report.

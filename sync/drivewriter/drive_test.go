@@ -265,8 +265,8 @@ func checkHolds(t *testing.T, h *host, mount string) *drive.Generation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !report.OK() ||
-		len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+len(report.Copies) > 0 {
+	if len(report.Bad)+len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+
+		len(report.Copies) > 0 {
 		t.Fatalf("verify: %+v", report)
 	}
 	return g

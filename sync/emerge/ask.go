@@ -63,7 +63,7 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 		return nil, fmt.Errorf("ask emerge: %w", err)
 	}
 	a := &Answer{Exit: cmd.ProcessState.ExitCode(), Cut: out.cut}
-	a.Merges, a.Said = Parse(out.kept.Bytes())
+	a.Merges, a.Said = parse(out.kept.Bytes())
 	return a, nil
 }
 

@@ -61,8 +61,8 @@ type Answer struct {
 // The flags are letters, and the marks of a package that the user accepted against keyword or mask.
 var mergeLine = regexp.MustCompile(`^\[(binary|ebuild|uninstall|nomerge)([ A-Za-z~*#]{0,20})\] ([!-~]{1,300})(?:\s|$)`)
 
-// Parse reads emerge's output.
-func Parse(out []byte) (merges []Merge, said []string) {
+// parse reads emerge's output.
+func parse(out []byte) (merges []Merge, said []string) {
 	for line := range bytes.Lines(out) {
 		text := strings.TrimRight(string(line[:min(len(line), 4*MaxLine)]), "\r\n")
 		trimmed := strings.TrimLeft(text, " *")

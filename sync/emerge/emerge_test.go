@@ -35,7 +35,7 @@ Dependency resolution took 0.25 s (backtrack: 1/20).
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	merges, said := Parse([]byte(listed))
+	merges, said := parse([]byte(listed))
 	want := []Merge{{"dev-libs/lib-2", "binary", "U~"}, {"app-misc/again-1-3", "binary", "R"},
 		{"app-misc/new-1", "binary", "N"},
 		{"dev-lang/py-3.1-r1", "binary", "NS#"}, {"sys-libs/glibc-2.38", "binary", "UD"},
@@ -160,7 +160,7 @@ func TestAskNeedsUser(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(listed))
 	f.Fuzz(func(t *testing.T, out []byte) {
-		merges, said := Parse(out)
+		merges, said := parse(out)
 		if len(said) > MaxSaid {
 			t.Fatal("too many messages")
 		}

@@ -218,9 +218,9 @@ func absent(dir string, names []string) (list []string) {
 	return list
 }
 
-// Compiles is the line that compiles what no package is there for, and the packages that it can
+// compiles is the line that compiles what no package is there for, and the packages that it can
 // compile now: "" where it could compile nothing, and where emerge would go back with something.
-func (f *Forecast) Compiles() (line string, ready, without []Compile) {
+func (f *Forecast) compiles() (line string, ready, without []Compile) {
 	for _, c := range f.Compile {
 		if len(c.Lacks) == 0 {
 			ready = append(ready, c)
@@ -241,7 +241,7 @@ func (f *Forecast) Compiles() (line string, ready, without []Compile) {
 
 // sayCompile tells what could be compiled.
 func (f *Forecast) sayCompile(say func(string, ...any)) {
-	line, ready, without := f.Compiles()
+	line, ready, without := f.compiles()
 	name := func(c Compile) string { return c.Name }
 	if n := len(f.CompileBack); n > 0 && len(ready) > 0 {
 		say("%s of what lacks could be compiled here (%s), but %s @world would go back with %s (%s): the ebuild repositories here are older than what is installed",

@@ -57,7 +57,7 @@ func TestCompile(t *testing.T) {
 	old.World = append(old.World, "app-misc/moved")
 	add("app-misc/moved-2", "amd64", "")
 	f, _ = make1(t, &old, files, look)
-	if line, _, _ := f.Compiles(); line != "" || !slices.Equal(f.CompileBack,
+	if line, _, _ := f.compiles(); line != "" || !slices.Equal(f.CompileBack,
 		[]string{"app-misc/moved-3"}) || f.Document("").Compiles != "" ||
 		!strings.Contains(strings.Join(f.Lines(TextOptions{}), "\n"),
 			"would go back with 1 package") {
@@ -65,14 +65,14 @@ func TestCompile(t *testing.T) {
 	}
 	add("app-misc/moved-3", "amd64", "")
 	f, _ = make1(t, &old, files, look)
-	if line, _, _ := f.Compiles(); line == "" {
+	if line, _, _ := f.compiles(); line == "" {
 		t.Errorf("no line, back %q", f.CompileBack)
 	}
 	if err := os.Remove(filepath.Join(distdir, "doc-1.pdf")); err != nil {
 		t.Fatal(err)
 	}
 	f, _ = make1(t, v, files, look)
-	if line, _, without := f.Compiles(); line != "" || len(without) != 2 {
+	if line, _, without := f.compiles(); line != "" || len(without) != 2 {
 		t.Errorf("%q %+v", line, without)
 	}
 }

@@ -35,7 +35,7 @@
 // that the configuration masks is another thing: it is imported, and told with the line that
 // unmasks it.
 //
-// Of the CPU only those features count that compilers use unasked (cpu.IsHard). A package built
+// Of the CPU only those features count that compilers use unasked (package cpu). A package built
 // with -march=native counts only where the features of the CPU it was built on were noted.
 //
 // # USE

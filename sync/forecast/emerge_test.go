@@ -63,7 +63,7 @@ func TestPrintedLine(t *testing.T) {
 		file := ""
 		if n%(2*every) == 0 {
 			file = filepath.Join(root, "exclude 1")
-			if err := os.WriteFile(file, f.ExcludeFile(), 0o644); err != nil {
+			if err := os.WriteFile(file, f.excludeFile(), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -132,7 +132,7 @@ func TestPrintedLineWithFile(t *testing.T) {
 	if rc, out := emergeLine(t, m, f.Line(file), ""); rc == 0 || strings.Contains(out, "[binary") {
 		t.Errorf("without the file: rc %d\n%s", rc, out)
 	}
-	if err := os.WriteFile(file, f.ExcludeFile(), 0o644); err != nil {
+	if err := os.WriteFile(file, f.excludeFile(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	rc, out := emergeLine(t, m, f.Line(file), "--dynamic-deps=n")
@@ -211,7 +211,7 @@ func TestLineThatCompiles(t *testing.T) {
 		f, m := make1(t, v, cachedEbuilds(v.Ebuilds), func(_ *Machine, in *Input) {
 			in.Distdir = t.TempDir()
 		})
-		line, ready, _ := f.Compiles()
+		line, ready, _ := f.compiles()
 		if len(ready) != 1 || ready[0].Name != "gnome-extra/server-3" || (line == "") != older {
 			t.Fatalf("older %v: %q, %+v", older, line, ready)
 		}

@@ -190,7 +190,7 @@ func TestGates(t *testing.T) {
 	if len(f.Before) == 0 || f.Before[0].Line != "emerge -1auDK sys-apps/portage" {
 		t.Errorf("before: %+v", f.Before)
 	}
-	if text := f.UnusableText(); !strings.HasPrefix(text,
+	if text := UnusableText(f.Unusable); !strings.HasPrefix(text,
 		"3 packages cannot be used by this machine: ") {
 		t.Error(text)
 	}

@@ -85,7 +85,7 @@ func (d *Document) Reason(s Step) string {
 
 // Document makes it. file is where the names to exclude are, "" if they stand in the line.
 func (f *Forecast) Document(file string) *Document {
-	c := f.Counts()
+	c := f.counts()
 	d := &Document{OK: f.OK, Trouble: f.Trouble, GaveUp: f.GaveUp, Installed: f.Installed,
 		Packages: f.Candidates, Updates: c.Updates, Rebuilds: c.Rebuilds, New: c.New,
 		Removed: c.Removed,
@@ -104,7 +104,7 @@ func (f *Forecast) Document(file string) *Document {
 	for _, x := range f.Cannot {
 		d.Cannot = append(d.Cannot, DocLack(x))
 	}
-	d.Compiles, _, _ = f.Compiles()
+	d.Compiles, _, _ = f.compiles()
 	d.Back = f.CompileBack
 	for _, x := range f.Compile {
 		d.Compile = append(d.Compile, DocCompile(x))

@@ -56,8 +56,8 @@ func (f *Forecast) IgnoresDefaults() bool { return ChangesPlan(f.opts) }
 // NeedsFile reports whether the list is too long for a line that people read.
 func (f *Forecast) NeedsFile() bool { return len(f.Exclude) > MostNames && f.Line("") != "" }
 
-// ExcludeFile is what such a file holds.
-func (f *Forecast) ExcludeFile() []byte { return []byte(strings.Join(f.Exclude, "\n") + "\n") }
+// excludeFile is what such a file holds.
+func (f *Forecast) excludeFile() []byte { return []byte(strings.Join(f.Exclude, "\n") + "\n") }
 
 // SaveExclude writes the names to a file, which appears whole or not at all. Every user may read
 // it.
@@ -69,7 +69,7 @@ func (f *Forecast) SaveExclude(file string, now time.Time, hook durable.Hook) er
 	defer dir.Close()
 	return dir.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, Add: 0o444, UID: -1,
 		GID: -1, ModTime: now}, func(w io.Writer) error {
-		_, err := w.Write(f.ExcludeFile())
+		_, err := w.Write(f.excludeFile())
 		return err
 	})
 }

@@ -52,7 +52,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 	}
 	if f.Installed == 0 {
 		say("/var/db/pkg has no installed package: what emerge can do is not worked out")
-		if text := f.UnusableText(); text != "" {
+		if text := UnusableText(f.Unusable); text != "" {
 			say("%s", text)
 		}
 		if line := f.Line(o.File); line != "" {
@@ -74,7 +74,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 				return d.Name + " " + strings.Join(d.Flags, " ")
 			}))
 	}
-	if text := f.UnusableText(); text != "" {
+	if text := UnusableText(f.Unusable); text != "" {
 		say("%s", text)
 	}
 	if n := len(f.Missing); n > 0 {
@@ -103,18 +103,18 @@ func (f *Forecast) summary(o TextOptions) string {
 	if len(f.Merges) == 0 {
 		return "nothing of @world can be installed or updated now; for any other package: emerge -aK ATOM"
 	}
-	c := f.Counts()
+	c := f.counts()
 	return fmt.Sprintf("%s can be installed now: %s, %s, %d new",
 		plural(len(f.Merges)-c.Removed, "package"), plural(c.Updates, "update"),
 		plural(c.Rebuilds, "rebuild"), c.New) + f.onDisk(o)
 }
 
-// Counts are the merges by kind.
-type Counts struct{ Updates, Rebuilds, New, Removed int }
+// counts are the merges by kind.
+type counts struct{ Updates, Rebuilds, New, Removed int }
 
-// Counts counts the merges.
-func (f *Forecast) Counts() Counts {
-	var c Counts
+// counts counts the merges.
+func (f *Forecast) counts() counts {
+	var c counts
 	for _, x := range f.Merges {
 		switch x.Kind {
 		case resolve.Update.String():
@@ -161,7 +161,7 @@ func (f *Forecast) sayMerges(o TextOptions, say func(string, ...any)) {
 			few(f.Security, 3, func(a Advisory) string { return a.ID }))
 	}
 	say("%s", text)
-	if n := f.Counts().Removed; n > 0 {
+	if n := f.counts().Removed; n > 0 {
 		say("%d installed packages are removed for them", n)
 	}
 }
@@ -190,9 +190,6 @@ func (f *Forecast) sayCannot(o TextOptions, say func(string, ...any)) {
 		say("  and %d more", n)
 	}
 }
-
-// UnusableText tells what this machine can never use, "" if that is nothing.
-func (f *Forecast) UnusableText() string { return UnusableText(f.Unusable) }
 
 // UnusableText tells in one sentence how many packages a machine can never use, and what stands
 // against them.

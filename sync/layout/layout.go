@@ -239,7 +239,7 @@ func KeyFile(fpr manifest.Fingerprint) string {
 // LooseFiles is what lies beside the origins, by path below TreeDir: README.txt and the public
 // keys. Nothing of it is believed, so it needs no order.
 func LooseFiles(ring manifest.Ring) map[string][]byte {
-	files := map[string][]byte{ReadmeFile: []byte(Readme)}
+	files := map[string][]byte{ReadmeFile: []byte(readme)}
 	for _, key := range ring {
 		files[KeyFile(key.Fingerprint())] = key.Armor()
 	}

@@ -63,7 +63,7 @@ func TestMadeHere(t *testing.T) {
 
 // README.txt is read in whatever is at hand: no line is longer than a terminal of old has columns.
 func TestReadmeIsNarrow(t *testing.T) {
-	for i, line := range strings.Split(Readme, "\n") {
+	for i, line := range strings.Split(readme, "\n") {
 		if len(line) > 72 {
 			t.Errorf("line %d of README.txt has %d columns: %s", i+1, len(line), line)
 		}

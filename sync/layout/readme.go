@@ -1,7 +1,7 @@
 package layout
 
-// Readme is README.txt on the drive, for people who find it and have no pkgsneak.
-const Readme = `This directory carries Gentoo and Funtoo binary packages and distfiles
+// readme is README.txt on the drive, for people who find it and have no pkgsneak.
+const readme = `This directory carries Gentoo and Funtoo binary packages and distfiles
 between machines that have no network in common. pkgsneak wrote it.
 
   pkgsneak import DRIVE     on a machine that shall get the packages

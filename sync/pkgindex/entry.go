@@ -176,9 +176,6 @@ func (e Entry) Get(key string) string {
 // IsZero reports whether e is no entry.
 func (e Entry) IsZero() bool { return e.text == "" }
 
-// Equal reports whether two entries are the same. So does ==.
-func (e Entry) Equal(o Entry) bool { return e.text == o.text }
-
 // CPV returns category/package-version.
 func (e Entry) CPV() string { return e.cpv }
 

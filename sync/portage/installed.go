@@ -3,21 +3,17 @@ package portage
 import (
 	"fmt"
 	"path"
-	"strconv"
-	"strings"
 )
 
 // MaxInstalled bounds the packages that Installed lists.
 const MaxInstalled = 200_000
 
-// Installed is a package that the database of installed packages (EROOT/var/db/pkg) has. Only the
-// names are known at once; each method reads one small file when it is called.
+// Installed is a package that the database of installed packages (EROOT/var/db/pkg) has.
 type Installed struct {
 	Category string
 	PF       string
 
-	tree tree
-	dir  string
+	dir string
 }
 
 // Installed lists the installed packages, sorted by category and PF. A machine without the database
@@ -51,8 +47,7 @@ func (s *Settings) Installed() ([]Installed, error) {
 				return nil, fmt.Errorf("list installed packages: more than %d in %q",
 					MaxInstalled, db)
 			}
-			all = append(all, Installed{Category: c, PF: pf, tree: s.tree,
-				dir: path.Join(db, c, pf)})
+			all = append(all, Installed{Category: c, PF: pf, dir: path.Join(db, c, pf)})
 		}
 	}
 	return all, nil
@@ -69,36 +64,6 @@ func isPF(name string) bool {
 		}
 	}
 	return false
-}
-
-// Get returns what a file of the package's record holds ("SLOT", "repository", "USE"), "" if it is
-// absent. Only files of one line are meant: at most 4096 bytes are read.
-func (p Installed) Get(key string) string {
-	if key == "" || key[0] == '.' || strings.Contains(key, "/") {
-		return ""
-	}
-	data, _ := p.tree.readSmall(path.Join(p.dir, key))
-	return strings.TrimSpace(string(data))
-}
-
-// Repository returns the name of the repository that the package was built from, "" if unknown.
-func (p Installed) Repository() string { return p.Get("repository") }
-
-// SLOT returns the slot, with a sub-slot if there is one.
-func (p Installed) SLOT() string { return p.Get("SLOT") }
-
-// BuildTime returns when the package was built, in Unix seconds; 0 if unknown.
-func (p Installed) BuildTime() int64 { return p.number("BUILD_TIME") }
-
-// BuildID returns the number of the build that was installed; 0 if it has none.
-func (p Installed) BuildID() int64 { return p.number("BUILD_ID") }
-
-func (p Installed) number(key string) int64 {
-	n, err := strconv.ParseInt(p.Get(key), 10, 64)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return n
 }
 
 // Lookups are the files and directories, as this process finds them, that Repos, Installed,

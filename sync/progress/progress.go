@@ -48,8 +48,8 @@ type Notice string
 func (Event) message()  {}
 func (Notice) message() {}
 
-// Complete reports whether the event is the last one of its phase.
-func (e Event) Complete() bool {
+// complete reports whether the event is the last one of its phase.
+func (e Event) complete() bool {
 	return e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
 }
 
@@ -86,7 +86,7 @@ func Throttle(w Watcher, every time.Duration, now func() time.Time) Watcher {
 	return func(m Message) {
 		if e, ok := m.(Event); ok {
 			t := now()
-			if e.Phase == phase && !e.Complete() && t.Before(next) {
+			if e.Phase == phase && !e.complete() && t.Before(next) {
 				return
 			}
 			phase, next = e.Phase, t.Add(every)

@@ -33,7 +33,7 @@ type Cache struct {
 	now     time.Time
 	files   map[string]*cached
 	changed bool
-	lost    error
+	lost    error // why it starts empty although there is a file
 }
 
 type cached struct {
@@ -91,9 +91,6 @@ func (st *Dir) Cache(dir string, now time.Time) (*Cache, error) {
 	c.files = files
 	return c, nil
 }
-
-// Lost is why the cache starts empty although there is a file; nil if nothing was lost.
-func (c *Cache) Lost() error { return c.lost }
 
 // Len returns of how many files the cache remembers anything, whether they are still there or not.
 func (c *Cache) Len() int { return len(c.files) }

@@ -239,8 +239,8 @@ func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 			file := filepath.Join(st.dir, digestsFile(c.dir))
 			damage(t, file, f)
 			c = openCache(t, st)
-			if c.Lost() == nil || !strings.Contains(c.Lost().Error(), file) {
-				t.Errorf("lost: %v", c.Lost())
+			if c.lost == nil || !strings.Contains(c.lost.Error(), file) {
+				t.Errorf("lost: %v", c.lost)
 			}
 			if _, _, hit := c.Lookup("a", fi); hit {
 				t.Error("hit")
@@ -249,8 +249,8 @@ func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
-			if c = openCache(t, st); c.Lost() != nil {
-				t.Errorf("after saving: %v", c.Lost())
+			if c = openCache(t, st); c.lost != nil {
+				t.Errorf("after saving: %v", c.lost)
 			}
 		})
 	}

@@ -32,9 +32,8 @@
 // taken for a shorter one. Anything odd, unreadable or lost is an error that names the file:
 // forgetting the highest serial would let an old generation in, and forgetting what was imported
 // would turn the origin's packages into local ones. Only the digests are a cache; an odd one starts
-// empty and reports so ([Cache.Lost]). So do refused, damaged and, for an import, undo. Something
-// that is no file in the place of one is an error too, but for digests and refused, which are not
-// saved then.
+// empty. So do refused, damaged and, for an import, undo. Something that is no file in the place of
+// one is an error too, but for digests and refused, which are not saved then.
 //
 // memory is JSON, one object a line, each with one key:
 //

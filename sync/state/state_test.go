@@ -80,8 +80,8 @@ func TestOpenReadOnlyWritesNothing(t *testing.T) {
 		t.Errorf("imports: %v %v", m, err)
 	}
 	c, err := st.Cache("/pkgdir", noon)
-	if err != nil || c.Lost() != nil {
-		t.Errorf("cache: %v %v", err, c.Lost())
+	if err != nil || c.lost != nil {
+		t.Errorf("cache: %v %v", err, c.lost)
 	}
 	k := key(t, "x")
 	c.changed = true

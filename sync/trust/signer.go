@@ -335,8 +335,8 @@ func IsFormer(err error) bool {
 // Unwrap gives the reason: a manifest error.
 func (e *Refusal) Unwrap() error { return e.Err }
 
-// Hint tells what leads out; place is the drive as it is typed.
-func (e *Refusal) Hint(place string) string {
+// hint tells what leads out; place is the drive as it is typed.
+func (e *Refusal) hint(place string) string {
 	if e.Signer.State != NoSigner {
 		return e.Signer.Hint(place)
 	}
@@ -349,7 +349,7 @@ func (e *Refusal) Class() fault.Class { return fault.Untrusted }
 // Hints are the one of Hint, and what takes the origin off the drive where nobody may write it any
 // more.
 func (e *Refusal) Hints(place string) []string {
-	hints := []string{e.Hint(place)}
+	hints := []string{e.hint(place)}
 	switch s := e.Signer; {
 	case s.State == NoSigner && unsigned(e.Err):
 		hints = append(hints, Abandoned(e.Origin, place)+" --unsigned")

@@ -50,15 +50,12 @@ func (e *LimitError) Unwrap() error { return e.Err }
 // Class is that of no particular error: the ENOSPC inside speaks of watches, not of a disk.
 func (e *LimitError) Class() fault.Class { return fault.Failed }
 
-// Hints name the command that raises the limit.
-func (e *LimitError) Hints(string) []string { return []string{e.Hint()} }
-
-// Hint is the command that raises the limit until the next boot.
-func (e *LimitError) Hint() string {
+// Hints name the command that raises the limit until the next boot.
+func (e *LimitError) Hints(string) []string {
 	if e.Sysctl == maxInstances {
-		return "sysctl -w " + maxInstances + "=1024    (and into /etc/sysctl.d/ for good)"
+		return []string{"sysctl -w " + maxInstances + "=1024    (and into /etc/sysctl.d/ for good)"}
 	}
-	return "sysctl -w " + maxWatches + "=524288    (and into /etc/sysctl.d/ for good)"
+	return []string{"sysctl -w " + maxWatches + "=524288    (and into /etc/sysctl.d/ for good)"}
 }
 
 const (

@@ -400,11 +400,11 @@ func TestLimitErrorNamesSysctl(t *testing.T) {
 		!strings.Contains(got, "8192") {
 		t.Errorf("error %q", got)
 	}
-	if got := watches.Hint(); !strings.HasPrefix(got, "sysctl -w fs.inotify.max_user_watches=") {
+	if got := watches.Hints("")[0]; !strings.HasPrefix(got, "sysctl -w fs.inotify.max_user_watches=") {
 		t.Errorf("hint %q", got)
 	}
 	instances := &LimitError{Sysctl: maxInstances, Err: unix.EMFILE}
-	if got := instances.Hint(); !strings.HasPrefix(got,
+	if got := instances.Hints("")[0]; !strings.HasPrefix(got,
 		"sysctl -w fs.inotify.max_user_instances=") {
 		t.Errorf("hint %q", got)
 	}
