@@ -5,8 +5,10 @@ import (
 	"go/parser"
 	"go/token"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // Comments name their subject and are in the field's plain English: a thing states, reports, has or
@@ -50,6 +52,85 @@ func oddWords(group *ast.CommentGroup) (odd []string) {
 		}
 	}
 	return odd
+}
+
+// A comment over a function or a type that begins with a small letter begins with its name: one
+// that names another has outlived a renaming. Tests have no callers, and their comments may begin
+// with a program's name.
+func TestCommentsNameTheirSubject(t *testing.T) {
+	checked := 0
+	eachGoFile(t, func(path string, src []byte) {
+		files := token.NewFileSet()
+		f, err := parser.ParseFile(files, path, src, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range commented(f) {
+			checked++
+			if !c.namesSubject() {
+				t.Errorf("%s: the comment of %s begins with another name: %q",
+					files.Position(c.doc.Pos()), c.name, c.doc.Text())
+			}
+		}
+	})
+	t.Logf("%d comments", checked)
+}
+
+// subject is a function or a type with a comment over it.
+type subject struct {
+	name string
+	doc  *ast.CommentGroup
+}
+
+func commented(f *ast.File) (all []subject) {
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if strings.HasPrefix(d.Name.Name, "Test") {
+				continue
+			}
+			all = append(all, subject{d.Name.Name, d.Doc})
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				if t, ok := spec.(*ast.TypeSpec); ok {
+					all = append(all, subject{t.Name.Name, d.Doc})
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(s subject) bool { return s.doc.Text() == "" })
+}
+
+// namesSubject reports whether the comment begins with the name, or with a sentence. A command of
+// the stories goes by the end of its function's name.
+func (s subject) namesSubject() bool {
+	first := strings.TrimRight(strings.Fields(s.doc.Text())[0], ",:")
+	command, ok := strings.CutPrefix(s.name, "story")
+	return !unicode.IsLower(rune(first[0])) || first == s.name ||
+		ok && strings.HasPrefix(strings.ToLower(command), first)
+}
+
+func TestOtherSubjectsAreSeen(t *testing.T) {
+	for source, want := range map[string]bool{
+		"// f ends.\nfunc f() {}":                   true,
+		"// F of a file\n// ends.\ntype F int":      true,
+		"// A file of the others.\nfunc f() {}":     true,
+		"// g ends.\nfunc f() {}":                   false,
+		"// g is a number.\ntype f int":             false,
+		"// f, with g, ends.\nfunc f() {}":          true,
+		"// f: it ends.\nfunc f() {}":               true,
+		"// wait TEXT: waits.\nfunc storyWait() {}": true,
+		"// wait TEXT: waits.\nfunc storyCall() {}": false,
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), "a.go", "package a\n\n"+source+"\n",
+			parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := commented(f); len(all) != 1 || all[0].namesSubject() != want {
+			t.Errorf("%q: %v", source, all)
+		}
+	}
 }
 
 func TestOddWordsAreSeen(t *testing.T) {

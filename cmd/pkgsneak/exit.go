@@ -155,7 +155,7 @@ var answers = map[fault.Class]struct {
 	fault.Interrupted: {code: exitInterrupted, message: interrupted},
 }
 
-// explain turns an error into what a person reads and a script sees. place is the argument of the
+// classify turns an error into what a person reads and a script sees. place is the argument of the
 // command line (a drive, mostly), for the hints.
 func classify(err error, place string) failure {
 	var refused *importer.RefusedError
@@ -218,12 +218,12 @@ func isAbsent(name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// asRoot helps against what the system forbids to an ordinary user; call.end names the flags that
-// the command has.
+// asRoot helps against what the system forbids to an ordinary user; commandLine.end names the
+// flags that the command has.
 const asRoot = "run it as root"
 
-// remount helps where the file system of a directory of this machine cannot be written; call.end
-// names the flags.
+// remount helps where the file system of a directory of this machine cannot be written;
+// commandLine.end names the flags.
 const remount = "mount that file system read-write"
 
 func interrupted(error) string { return "interrupted" }

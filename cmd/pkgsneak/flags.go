@@ -25,7 +25,7 @@ import (
 //
 // Everything else follows from the declaration: parsing, the check of a value (flag_values.go), the
 // variable PKGSNEAK_NAME, the line of --help, completion. A flag of several commands has one
-// meaning; what it sets is read from call.opt by those that take it.
+// meaning; what it sets is read from invocation.opt by those that take it.
 
 // options is a command line after its flags and variables. Each command reads the part that its
 // flags set.

@@ -209,7 +209,7 @@ func (w *portageWorld) newDrive(t *testing.T, name string) string {
 	return dir
 }
 
-// outcome is how a command ended and all its output.
+// portageOutcome is how a command ended and all its output.
 type portageOutcome struct {
 	code int
 	text string
@@ -377,8 +377,8 @@ func (m *portageMachine) index(t *testing.T) string {
 	return readFile(t, filepath.Join(m.pkgdir, "Packages"))
 }
 
-// entry is the block of an index whose line `key: value` is given, as a map; a test fails without
-// one.
+// portageEntry is the block of an index whose line `key: value` is given, as a map; a test fails
+// without one.
 func portageEntry(t *testing.T, index, key, value string) map[string]string {
 	t.Helper()
 	for _, b := range strings.Split(index, "\n\n")[1:] {
@@ -456,7 +456,7 @@ func copyFile(from, to string) error {
 	return os.Chtimes(to, fi.ModTime(), fi.ModTime())
 }
 
-// process is a program that runs beside the test.
+// portageProcess is a program that runs beside the test.
 type portageProcess struct {
 	cmd  *exec.Cmd
 	name string

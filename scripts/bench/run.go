@@ -113,7 +113,7 @@ func (b *bench) run(c contest) error {
 	return nil
 }
 
-// again runs a command once more, unless that takes too long.
+// repeat runs a command once more, unless that takes too long.
 func (b *bench) repeat(c contest, runs *[]usage, args, env []string) error {
 	if n := len(*runs); n > 0 && (*runs)[n-1].wall > slow {
 		return nil

@@ -641,8 +641,8 @@ func spurious(t *testing.T, b *booted) {
 	unmounted(t, image, "vfat", true)
 }
 
-// udev kills what takes longer than event_timeout. A run takes as long as it
-// needs, also when udev is started again meanwhile.
+// A run takes as long as it needs, also when udev, which kills what takes longer
+// than event_timeout, is started again meanwhile.
 func longRun(t *testing.T, b *booted) {
 	const timeout = 10 * time.Second // emulated, an event of udev alone takes some
 	image := b.used(t, 3)

@@ -102,7 +102,7 @@ type Options struct {
 	operations *operations // of a test
 }
 
-// explain gives the exit code of an error and what helps against it.
+// classify gives the exit code of an error and what helps against it.
 func (o *Options) classify(err error) (code int, hints []string) {
 	if o.Classify == nil {
 		return 1, nil

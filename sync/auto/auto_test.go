@@ -96,7 +96,7 @@ func trust(t *testing.T, client, host machine.Machine) {
 	}
 }
 
-// options are those of a run on the stick.
+// optionsOf are those of a run on the stick.
 func optionsOf(t *testing.T, s *stick, role Role, j *journal) Options {
 	t.Helper()
 	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"),

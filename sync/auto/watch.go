@@ -163,7 +163,7 @@ func (w *watcher) moved() {
 	}
 }
 
-// look finds out which drive is there: the device that is mounted on the place, on top of others.
+// poll finds out which drive is there: the device that is mounted on the place, on top of others.
 func (w *watcher) poll() {
 	w.here = ""
 	point, err := filepath.EvalSymlinks(w.o.Export.Drive)

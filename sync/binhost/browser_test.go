@@ -399,7 +399,7 @@ func (b *browser) fits(t *testing.T) {
 	}
 }
 
-// operation searches, filters, sorts, and follows a listing to a file.
+// walk searches, filters, sorts, and follows a listing to a file.
 func (b *browser) walk(t *testing.T, s *running, h *host) {
 	t.Helper()
 	b.open(t, s.url+"/")

@@ -70,7 +70,7 @@ func (c *compared) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// again reads a file that is right.
+// reread reads a file that is right.
 func (c *compared) reread(p []byte) (int, error) {
 	if _, err := c.src.Seek(c.at, io.SeekStart); err != nil {
 		return 0, err

@@ -94,8 +94,8 @@ func (m *mounted) site(bool) *site {
 	return m.last
 }
 
-// look opens the drive, judges what has changed, and closes it again: a server without work keeps
-// no drive from being unmounted.
+// refresh opens the drive, judges what has changed, and closes it again: a server without work
+// keeps no drive from being unmounted.
 func (m *mounted) refresh(now time.Time) *site {
 	s := &site{title: filepath.Base(m.mount)}
 	d, err := drive.Open(m.mount)
@@ -243,7 +243,7 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	return t, nil
 }
 
-// carried is the index of the packages that a generation has on the drive. As on the drive it
+// carriedIndex is the index of the packages that a generation has on the drive. As on the drive it
 // neither sends Portage elsewhere (URI) nor keeps it from looking (TTL).
 func carriedIndex(g *drive.Generation) (*index, error) {
 	whole, err := g.Catalogue()

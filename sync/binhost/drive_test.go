@@ -134,7 +134,6 @@ func (c *clock) now() time.Time { return epoch.Add(time.Duration(c.seconds.Load(
 // later lets a source look again.
 func (c *clock) later() { c.seconds.Add(5) }
 
-// trusting are the options of a machine that trusts these keys.
 // maskingJudge judges for a machine with lines in package.mask and nothing else.
 func maskingJudge(t *testing.T, lines string) *forecast.Judge {
 	t.Helper()
@@ -148,6 +147,7 @@ func maskingJudge(t *testing.T, lines string) *forecast.Judge {
 	return forecast.NewJudge(forecast.ReadGates(settings, nil), forecast.GateOptions{})
 }
 
+// trusting are the options of a machine that trusts these keys.
 func trusting(c *clock, ring ...*manifest.PrivateKey) binhost.DriveOptions {
 	var public manifest.Ring
 	for _, k := range ring {

@@ -26,7 +26,7 @@ const (
 	lz4Frame
 	lzipped
 	lzopped
-	zstandardWide // zstandard with wideWindow; never the result of a probe
+	zstandardWide // zstandard with a wide window; never the result of a probe
 )
 
 // codecs has the name of each as Portage calls it and its extension in a GPKG.

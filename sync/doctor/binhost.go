@@ -79,7 +79,7 @@ func (e *binhostRules) tellGetbinpkg() {
 	e.tell(f)
 }
 
-// look looks at the places that --getbinpkg asks.
+// check looks at the places that --getbinpkg asks.
 func (e *binhostRules) check(problems []portage.Problem) {
 	for _, p := range problems {
 		if p.Fatal && !strings.Contains(p.Reason, "permission denied") {

@@ -83,7 +83,7 @@ func (p *patient) write(name, text string) {
 	}
 }
 
-// machine is what an operation is given of the patient.
+// newMachine is what an operation is given of the patient.
 func (p *patient) newMachine(env map[string]string) machine.Machine {
 	p.t.Helper()
 	s, err := portage.Load(p.t.Context(), portage.Options{Root: p.root,

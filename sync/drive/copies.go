@@ -23,7 +23,7 @@ type ManifestCopy struct {
 	Text   []byte // without the room
 	Signed *manifest.Signed
 
-	newlines bool // it has nothing else; standingOf looks
+	newlines bool // it has nothing else; StandingOf looks
 }
 
 // loadCopies verifies both manifest copies of an origin. The key of a client signs none.

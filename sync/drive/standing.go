@@ -20,20 +20,20 @@ import (
 type Standing uint8
 
 const (
-	// foreign is somebody else's: nothing is written, nothing is removed.
+	// Foreign is somebody else's: nothing is written, nothing is removed.
 	Foreign Standing = iota
-	// empty has no file but blank manifests: whoever made it has nothing to lose. Nothing is
+	// Empty has no file but blank manifests: whoever made it has nothing to lose. Nothing is
 	// removed.
 	Empty
-	// begun is a first export of ours that was never committed. Manifest, made before any payload
+	// Begun is a first export of ours that was never committed. Manifest, made before any payload
 	// and written after Manifest.next, has nothing in it but its newlines, Manifest.next no whole
 	// signed message of another key, and the note of the owner (OwnerNote), or that message, is
 	// ours. The files that lie there under names of the layout are leftovers. Without the note it
-	// is foreign.
+	// is Foreign.
 	Begun
-	// committed has a generation of ours; what it does not list are leftovers.
+	// Committed has a generation of ours; what it does not list are leftovers.
 	Committed
-	// broken is ours, and neither manifest can be used: both are torn or damaged, or the key was
+	// Broken is ours, and neither manifest can be used: both are torn or damaged, or the key was
 	// revoked since. Nobody can tell what is listed, so nothing is removed and no name is used
 	// again before a generation is committed; what holds the bytes that an export would write can
 	// be listed by it where it lies (Remains); the session removes the rest when everything is

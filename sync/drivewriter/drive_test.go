@@ -231,7 +231,7 @@ func load(t *testing.T, h *host, mount string) *drive.Generation {
 	return g
 }
 
-// readAll returns every item of a generation with its contents.
+// readItems returns every item of a generation with its contents.
 func readItems(g *drive.Generation) (map[payload.Key]string, error) {
 	got := make(map[payload.Key]string)
 	for _, it := range g.All() {

@@ -62,7 +62,7 @@ func payloadStep(op string) func(step) bool {
 	return func(s step) bool { return s.op == op && isPayload(s.name) }
 }
 
-// before fails unless all the steps come one after the other.
+// inOrder fails unless all the steps come one after the other.
 func inOrder(t *testing.T, steps []step, names []string, at ...int) {
 	t.Helper()
 	for i := range at {

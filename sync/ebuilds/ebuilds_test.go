@@ -21,7 +21,7 @@ import (
 	"pkgsneak/sync/watch"
 )
 
-// files makes a tree: names that end in a slash are directories.
+// makeTree makes a tree: names that end in a slash are directories.
 func makeTree(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {

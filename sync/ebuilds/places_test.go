@@ -38,7 +38,7 @@ func (c client) adopt(t *testing.T, n int, dirs map[string]string) (*Step, error
 	return steps[0], err
 }
 
-// type lets a shell do what a person is told to.
+// typeLine lets a shell do what a person is told to.
 func typeLine(t *testing.T, root, line string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)

@@ -170,7 +170,7 @@ func keyValues(text string) map[string]string {
 	return m
 }
 
-// words returns the lines of a list file (parent, use.mask) with blanks collapsed and comments
+// wordLines returns the lines of a list file (parent, use.mask) with blanks collapsed and comments
 // removed.
 func wordLines(text string) []string {
 	var lines []string

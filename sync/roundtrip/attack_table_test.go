@@ -1146,7 +1146,7 @@ func packageAttacks(t *testing.T) []attack {
 	return all
 }
 
-// freeSpace removes a package of the client's own that has a name of the origin's.
+// makeRoom removes a package of the client's own that has a name of the origin's.
 func (a *arena) makeRoom(at string) {
 	if os.Remove(filepath.Join(a.client.PKGDIR, at)) == nil {
 		_, err := reindex.Index(a.t.Context(), a.client, reindex.IndexOptions{}, nil)

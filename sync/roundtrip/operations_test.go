@@ -27,7 +27,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// machine makes a computer with directories of its own, whose clock stands at when.
+// newMachine makes a computer with directories of its own, whose clock stands at when.
 func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
