@@ -443,9 +443,8 @@ var plugged = groupHow.of(flagSet{
 // installing is for the commands that a system can start by itself.
 var installing = groupWhere.of(flagSet{
 	{name: "install", group: groupWhat,
-		usage: "install the files that make the system start it: units, scripts, settings, a udev rule",
-		typed: true,
-		to:    func(o *options) flag.Value { return toggle{&o.install} }},
+		usage: "install the files that make the system start it, and its settings", typed: true,
+		to: func(o *options) flag.Value { return toggle{&o.install} }},
 	{name: "uninstall", group: groupWhat, usage: "remove them", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
 	{name: "root", value: "DIR", usage: "install below this directory, for packagers",

@@ -4,7 +4,8 @@
 // It is a second wall behind the checks of what a drive holds. An attacker who takes over the
 // process by a fault of a parser finds it able to open only the files that were granted; it cannot
 // execute, mount, make links or devices, or make a socket of whatever family. Both are best effort:
-// kernels before 5.13 have no landlock. Confined tells what was done, in one line for people.
+// kernels before 5.13 have no landlock, and before 5.19 (LandlockRefer) one that fits only a
+// process that writes nothing. Confined tells what was done, in one line for people.
 //
 // Grants are paths. One that is absent cannot be granted; for reading it is left out, for writing
 // the deepest directory on the way to it is granted instead, though never the root directory.
