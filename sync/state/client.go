@@ -2,13 +2,9 @@ package state
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"strconv"
-
-	"pkgsneak/manifest"
 )
 
 // clientName is what this machine asked for last, a table of one row:
@@ -25,36 +21,6 @@ type Asked struct {
 }
 
 var clientTable = table{kind: "pkgsneak client", version: 1, fields: 2}
-
-// ClientKey returns the key with which this machine signs its requests; fs.ErrNotExist if it has
-// none.
-func ClientKey(st *Dir) (*manifest.PrivateKey, error) {
-	data, err := st.read(clientKeyName, manifest.MaxKey)
-	if err != nil {
-		return nil, err
-	}
-	k, err := manifest.ReadPrivateKey(data)
-	if err != nil {
-		return nil, st.odd(clientKeyName, 0, err)
-	}
-	return k, nil
-}
-
-// SaveClientKey stores the key of the first request. It returns fs.ErrExist if there is one: with
-// another key this machine is another client to every host.
-func SaveClientKey(st *Dir, k *manifest.PrivateKey) error {
-	if st.lock == nil {
-		return ErrReadOnly
-	}
-	_, err := st.root.Lstat(clientKeyName)
-	if err == nil {
-		err = fs.ErrExist
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("saving the client's key %q: %w", path.Join(st.dir, clientKeyName), err)
-	}
-	return st.writeBytes(clientKeyName, 0o600, k.Armor())
-}
 
 // LastAsked returns the last request of this machine, the zero value if there was none or it is not
 // remembered: the clock and the drive make a higher serial all the same.

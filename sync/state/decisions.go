@@ -35,7 +35,7 @@ type Decision struct {
 	UserID  string               // of the key, for display; "" if it was never seen
 }
 
-// decisionsName is the file of decisions, a table (decisions, below the state directory):
+// decisionsTable is the file of decisions (decisionsName):
 //
 //	pkgsneak decisions 1
 //	FINGERPRINT<TAB>USER ID<TAB>VERDICT<TAB>FINGERPRINT OF THE NEXT KEY, or -<TAB>UNIX SECONDS
@@ -43,8 +43,6 @@ type Decision struct {
 //
 // Nothing depends on it but the words about a key: without it nothing is trusted that was not
 // trusted before.
-const decisionsName = "decisions"
-
 var decisionsTable = table{kind: "pkgsneak decisions", version: 1, fields: 5}
 
 // Decisions returns what was decided about keys that are not trusted, by fingerprint.

@@ -27,8 +27,6 @@ import (
 //
 // The host writes it before memory; whoever opens the state directory for writing finishes what a
 // killed process began. A program that does not read it lacks no more than the connection.
-const renewedName = "renewed"
-
 var renewedTable = table{kind: "pkgsneak renewed", version: 1, fields: 3}
 
 // A Renewal reports that an origin goes on under another name.

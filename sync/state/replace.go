@@ -22,8 +22,6 @@ import (
 //
 //	pkgsneak replacing 1<TAB>FINGERPRINT OF THE OLD KEY<TAB>UNIX SECONDS
 //	the new key, armored
-const replacingName = "replacing"
-
 const replacingHead = "pkgsneak replacing 1\t"
 
 // replacement is the content of the file replacing.
