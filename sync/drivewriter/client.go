@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +34,7 @@ import (
 //	2 allocate  directories, files of newlines; syncfs and a flush
 //	3 write     the pair that does not count, in place, each fsynced; read back from the medium
 //	4 commit    that pair's list in place, fsync
-//	5 remove    the pair that was outgrown, fsync of its directory
+//	5 remove    each pair that neither list names now, fsync of its directory
 
 // ClientOptions states what is written for a client.
 type ClientOptions struct {
@@ -60,9 +61,8 @@ type clientWriter struct {
 	dirs        *directories
 	best, other drive.ManifestCopy
 	exists      bool
-	lost        bool     // the directory is this key's, and has no list that can be read
-	pair        int      // that is written
-	drop        []string // files of the pair that was outgrown
+	lost        bool // the directory is this key's, and has no list that can be read
+	pair        int  // that is written
 }
 
 // FindClient returns where the requests of a key lie on a drive: in the directory of the client's
@@ -183,37 +183,24 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	if err != nil {
 		return w.d.PullDamage("reading", w.dir, err)
 	}
-	highest := 0
-	for _, file := range files {
-		n, _ := layout.RequestPair(file)
-		highest = max(highest, n)
-	}
-	used, _ := layout.PairOf(w.best.Signed)
-	if w.other.Signed != nil {
-		w.pair, _ = layout.PairOf(w.other.Signed)
-	} else if highest <= 2 {
-		w.pair = 3 - used // made with the first request, before its list
+	listed := listedPairs(w.best, w.other)
+	if len(listed) == 2 {
+		w.pair = listed[1]
+	} else if highestPair(files) <= 2 {
+		w.pair = 3 - listed[0] // made with the first request, before its list
 	}
 	fits, err := w.fits()
 	if err != nil || fits {
 		return err
 	}
-	if w.pair > 0 && w.pair <= highest {
-		record, list := layout.RequestFiles(w.pair)
-		w.drop = []string{record, list}
-	}
-	garbage, err := clientGarbage(w.d, path.Base(w.dir))
 	// of a request that was pulled: nobody has allocated anything since
-	if err == nil && len(garbage) > 0 {
-		err = removeIn(w.session, w.root, garbage)
-	}
-	if err != nil {
-		return w.d.PullDamage("removing from", w.dir, err)
+	if err := w.removeFiles(unlisted(files, listed)); err != nil {
+		return err
 	}
 	if err := w.mayAllocate(ctx); err != nil {
 		return err
 	}
-	w.pair = max(highest, used) + 1
+	w.pair = w.newPair(listed)
 	if err = w.allocatePair(w.pair); err == nil {
 		err = w.allocateList()
 	}
@@ -226,6 +213,42 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		w.root.Remove(list)
 	}
 	return err
+}
+
+// newPair is the number of a pair that is neither listed nor one of the first two, and whose names
+// nobody has.
+func (w *clientWriter) newPair(listed []int) int {
+	n := max(2, slices.Max(listed)) + 1
+	for ; ; n++ {
+		record, list := layout.RequestFiles(n)
+		_, recordErr := w.root.Lstat(record)
+		_, listErr := w.root.Lstat(list)
+		if recordErr != nil && listErr != nil {
+			return n
+		}
+	}
+}
+
+// removeUnlisted is step 5. Whatever no list names now goes, also what a request before this one
+// left that was pulled, and whether this one has allocated anything or not: it would keep the other
+// clients from asking.
+func (w *clientWriter) removeUnlisted() error {
+	files, err := clientFiles(w.d, path.Base(w.dir))
+	if err != nil {
+		return w.d.PullDamage("reading", w.dir, err)
+	}
+	return w.removeFiles(unlisted(files, append(listedPairs(w.best), w.pair)))
+}
+
+// removeFiles removes files of pairs, durably.
+func (w *clientWriter) removeFiles(files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	if err := removeIn(w.session, w.root, files); err != nil {
+		return w.d.PullDamage("removing from", w.dir, err)
+	}
+	return nil
 }
 
 // mayAllocate looks whether something was left unfinished on the drive, and removes it where it is
@@ -448,10 +471,7 @@ func (w *clientWriter) write(ctx context.Context) error {
 	if err := w.overwrite(w.other.State.Name, content(text)); err != nil {
 		return err
 	}
-	if len(w.drop) == 0 {
-		return nil
-	}
-	return removeIn(w.session, w.root, w.drop)
+	return w.removeUnlisted()
 }
 
 func fileOf(name string, data []byte) manifest.File {

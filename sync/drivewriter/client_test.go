@@ -328,6 +328,72 @@ func TestRequestsKilled(t *testing.T) {
 	}
 }
 
+// listedFiles are those that the valid lists of a client name.
+func listedFiles(d *drive.Drive, name string) (files []string) {
+	best, other := pastClient(d, name, clientKey.Public())
+	for _, n := range listedPairs(best, other) {
+		record, list := layout.RequestFiles(n)
+		files = append(files, record, list)
+	}
+	return files
+}
+
+// Whatever a request that was killed has left of pairs goes with the next one of that client, after
+// its commit and whether it allocates or not: other clients can ask on the drive then.
+func TestNextRequestRemovesWhatAKilledOneLeft(t *testing.T) {
+	cellar, err := manifest.GenerateKey(manifest.ClientUserID("cellar"), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []int{1, 2, 3} {
+		for _, next := range []int{500, 40_000} {
+			for at := 1; ; at++ {
+				mount := t.TempDir()
+				for n := 1; n <= before; n++ {
+					if _, err := ask(mount, n, 500, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, err := ask(mount, before+1, 40_000, killedAt(at))
+				if err == nil {
+					if at < 8 {
+						t.Fatalf("only %d operations", at)
+					}
+					break
+				}
+				where := fmt.Sprintf("%d before, killed before operation %d, then %d bytes", before, at,
+					next)
+				d, err := drive.Open(mount)
+				if err != nil {
+					t.Fatal(err)
+				}
+				created := false
+				_, err = ask(mount, before+2, next, func(c durable.Change) error {
+					switch {
+					case c.Op == "unlink" && slices.Contains(listedFiles(d, "attic"), c.Name):
+						t.Errorf("%s: %s goes, which is listed", where, c.Name)
+					case c.Op == "create" && !created:
+						created = true
+						if left, err := clientGarbage(d, "attic"); err != nil || len(left) > 0 {
+							t.Errorf("%s: %s is made beside %q, %v", where, c.Name, left, err)
+						}
+					}
+					return nil
+				})
+				if got := asked(t, mount); err != nil || got != before+2 {
+					t.Fatalf("%s: %v, request %d", where, err, got)
+				}
+				if _, err := WriteClient(t.Context(), d, ClientOptions{Name: "cellar", Key: cellar,
+					Serial: epoch.Unix(), Record: askRecord(0, 1), List: askList(0, 1), Now: epoch,
+				}); err != nil {
+					t.Errorf("%s: another client: %v", where, err)
+				}
+				d.Close()
+			}
+		}
+	}
+}
+
 // Beside what an export left unfinished nothing is allocated; what is there already is overwritten.
 func TestRequestBesideLeftovers(t *testing.T) {
 	export := func(t *testing.T) (mount, leftover string, h *host) {

@@ -136,8 +136,7 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 }
 
 // clientGarbage returns the files of a client's directory, below it, that a request which was not
-// finished left: those of pairs that neither valid list names, but for the first two while there is
-// one list. Where no list is valid nobody can tell, and nothing is garbage: see
+// finished left. Where no list is valid nobody can tell, and nothing is garbage: see
 // removePulledRequests.
 func clientGarbage(d *drive.Drive, name string) ([]string, error) {
 	key, err := d.ClientKey(name)
@@ -151,28 +150,49 @@ func clientGarbage(d *drive.Drive, name string) ([]string, error) {
 	if best.Signed == nil {
 		return nil, nil
 	}
-	used := make(map[string]bool)
-	for _, c := range []drive.ManifestCopy{best, other} {
-		if c.Signed == nil {
-			continue
-		}
-		for _, f := range c.Signed.Files {
-			used[layout.FoldName(f.Path)] = true
-		}
-	}
-	if other.Signed == nil { // the first two pairs were made, and flushed, before the first list
-		for n := range 2 {
-			record, list := layout.RequestFiles(n + 1)
-			used[layout.FoldName(record)], used[layout.FoldName(list)] = true, true
-		}
-	}
 	files, err := clientFiles(d, name)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(files, func(file string) bool {
-		return used[layout.FoldName(file)]
-	}), nil
+	return unlisted(files, listedPairs(best, other)), nil
+}
+
+// listedPairs are the pairs that the valid ones of some lists of a client name, each once.
+func listedPairs(copies ...drive.ManifestCopy) (pairs []int) {
+	for _, c := range copies {
+		if c.Signed == nil {
+			continue
+		}
+		if n, _ := layout.PairOf(c.Signed); !slices.Contains(pairs, n) {
+			pairs = append(pairs, n)
+		}
+	}
+	return pairs
+}
+
+// unlisted returns those of a client's files that belong to none of the listed pairs. Where there
+// is one list, and no pair but the first two, these stay: they were made, and flushed, before it,
+// and the next request is written there.
+func unlisted(files []string, listed []int) []string {
+	if len(listed) == 1 && highestPair(files) <= 2 {
+		listed = []int{1, 2}
+	}
+	var left []string
+	for _, file := range files {
+		if n, _ := layout.RequestPair(file); !slices.Contains(listed, n) {
+			left = append(left, file)
+		}
+	}
+	return left
+}
+
+// highestPair is the highest number of the pairs that files belong to, 0 if there are none.
+func highestPair(files []string) (highest int) {
+	for _, file := range files {
+		n, _ := layout.RequestPair(file)
+		highest = max(highest, n)
+	}
+	return highest
 }
 
 // pastClient reads both copies, whether the key is still good or not.
@@ -182,7 +202,8 @@ func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best,
 	return best, other
 }
 
-// clientFiles are the files of pairs in a client's directory, below it, sorted.
+// clientFiles are the files of pairs in a client's directory, below it, sorted. A directory or a
+// link with such a name is a person's.
 func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	dir := path.Join(drive.ClientDir(name), layout.GenerationDir)
 	f, err := d.Root().Open(dir)
@@ -195,13 +216,14 @@ func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	defer f.Close()
 	const most = 1024
 	entries, err := f.ReadDir(most)
-	if err != nil && len(entries) == 0 && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, d.Classify("reading the directory", dir, err)
 	}
 	var files []string
 	for _, e := range entries {
 		file := layout.GenerationDir + "/" + e.Name()
-		if _, ok := layout.RequestPair(file); ok || layout.IsPlaceholder(e.Name()) {
+		_, ofPair := layout.RequestPair(file)
+		if e.Type().IsRegular() && (ofPair || layout.IsPlaceholder(e.Name())) {
 			files = append(files, file)
 		}
 	}
