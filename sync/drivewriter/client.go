@@ -111,7 +111,7 @@ func (w *clientWriter) run(ctx context.Context) error {
 	if err := w.choose(ctx); err != nil {
 		return err
 	}
-	return w.write(ctx)
+	return w.write()
 }
 
 // find chooses the directory.
@@ -168,11 +168,7 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 // choose finds the pair that is written, and allocates what is not there.
 func (w *clientWriter) choose(ctx context.Context) error {
 	if !w.exists {
-		err := w.first(ctx)
-		if durable.IsFull(err) {
-			w.takeBack()
-		}
-		return err
+		return unlessInVain(ctx, w.first(ctx), w.takeBack)
 	}
 	root, err := w.d.Root().OpenRoot(w.dir)
 	if err != nil {
@@ -188,6 +184,9 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		w.pair = listed[1]
 	} else if highestPair(files) <= 2 {
 		w.pair = 3 - listed[0] // made with the first request, before its list
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
 	}
 	fits, err := w.fits()
 	if err != nil || fits {
@@ -207,10 +206,18 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	if err == nil {
 		err = w.flush()
 	}
-	if durable.IsFull(err) { // nothing that keeps other clients from asking may stay
-		record, list := layout.RequestFiles(w.pair)
-		w.root.Remove(record)
-		w.root.Remove(list)
+	return unlessInVain(ctx, err, w.takeBackPair)
+}
+
+// unlessInVain is the error of an allocation, which is taken back where the drive is full and where
+// the run was cancelled meanwhile: nothing may stay that keeps other clients from asking.
+func unlessInVain(ctx context.Context, err error, takeBack func()) error {
+	made := err == nil
+	if made {
+		err = context.Cause(ctx)
+	}
+	if durable.IsFull(err) || made && err != nil {
+		takeBack()
 	}
 	return err
 }
@@ -263,17 +270,18 @@ func (w *clientWriter) mayAllocate(ctx context.Context) error {
 	return removeEmptyDirs(w.d, w.session)
 }
 
-// fits reports whether what is to be written has room in the pair's files.
+// fits reports whether what is to be written has room in the pair's files. Something else in the
+// place of one of them is an error, before anything is allocated.
 func (w *clientWriter) fits() (bool, error) {
-	if w.pair <= 0 {
-		return false, nil
+	size, err := w.size(w.other.State.Name)
+	if err != nil || size < listRoom || w.pair <= 0 {
+		return false, err
 	}
 	record, list := layout.RequestFiles(w.pair)
 	for _, file := range []struct {
 		name string
 		need int64
-	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)},
-		{w.other.State.Name, listRoom}} {
+	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}} {
 		size, err := w.size(file.name)
 		if err != nil || size < file.need {
 			return false, err
@@ -331,8 +339,17 @@ func (w *clientWriter) first(ctx context.Context) error {
 	return w.flush()
 }
 
-// takeBack removes the directory that a first request has made on a drive which is full: nothing in
-// it was committed, and the next request begins with the same name.
+// takeBackPair removes the pair that was allocated. The session may have ended: on a full drive a
+// flush fails.
+func (w *clientWriter) takeBackPair() {
+	record, list := layout.RequestFiles(w.pair)
+	w.root.Remove(record)
+	w.root.Remove(list)
+	_ = durable.SyncDir(w.root, layout.GenerationDir)
+}
+
+// takeBack removes the directory that a first request has made which found the drive full, or was
+// cancelled: nothing in it was committed, and the next request begins with the same name.
 func (w *clientWriter) takeBack() {
 	if w.root != nil {
 		w.root.Close()
@@ -403,11 +420,10 @@ func (w *clientWriter) allocatePair(n int) error {
 
 // allocateList makes the copy of the list that does not count, if somebody has deleted it.
 func (w *clientWriter) allocateList() error {
-	name := w.other.State.Name
-	if _, err := w.root.Lstat(name); !errors.Is(err, fs.ErrNotExist) || !w.d.Present() {
-		return nil // what is wrong with it is told when it is written
+	if size, err := w.size(w.other.State.Name); err != nil || size > 0 {
+		return err
 	}
-	return w.allocate(name, listRoom)
+	return w.allocate(w.other.State.Name, listRoom)
 }
 
 // allocate makes a file of newlines. Nothing is flushed.
@@ -427,10 +443,7 @@ func (w *clientWriter) put(name string, data []byte) error {
 }
 
 // write is 3 to 5.
-func (w *clientWriter) write(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
+func (w *clientWriter) write() error {
 	recordName, listName := layout.RequestFiles(w.pair)
 	record, list, err := w.padded(recordName, listName)
 	if err != nil {

@@ -28,12 +28,18 @@ var clientKey = func() *manifest.PrivateKey {
 
 // ask writes request number n, of so many bytes.
 func ask(mount string, n, size int, hook durable.Hook) (ClientStanding, error) {
+	return askUntil(context.Background(), mount, n, size, hook)
+}
+
+// askUntil is ask until it is cancelled.
+func askUntil(ctx context.Context, mount string, n, size int,
+	hook durable.Hook) (ClientStanding, error) {
 	d, err := drive.Create(mount)
 	if err != nil {
 		return ClientStanding{}, err
 	}
 	defer d.Close()
-	return WriteClient(context.Background(), d, ClientOptions{Name: "attic", Key: clientKey,
+	return WriteClient(ctx, d, ClientOptions{Name: "attic", Key: clientKey,
 		Serial: epoch.Unix() + int64(n), Record: askRecord(n, size), List: askList(n,
 			size), Now: epoch, Hook: hook})
 }
@@ -595,6 +601,90 @@ func TestOutgrownRequestOnAFullDrive(t *testing.T) {
 			t.Errorf("full at change %d: %v; %v, request %d", stop, err, left, asked(t, mount))
 		}
 		d.Close()
+	}
+}
+
+// A request that is cancelled ends before it has allocated anything, or takes that back, or is
+// written: it keeps no other client from asking.
+func TestCancelledRequest(t *testing.T) {
+	for _, before := range []int{0, 2} {
+		for stop := 1; ; stop++ {
+			mount, n := t.TempDir(), 0
+			for n := 1; n <= before; n++ {
+				if _, err := ask(mount, n, 100, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := askUntil(ctx, mount, before+1, 40_000, func(durable.Change) error {
+				if n++; n == stop {
+					cancel()
+				}
+				return nil
+			})
+			cancel()
+			got := asked(t, mount)
+			if err != nil && (!errors.Is(err, context.Canceled) || got != before) ||
+				err == nil && got != before+1 {
+				t.Fatalf("%d before, cancelled at change %d: %v, request %d", before, stop, err, got)
+			}
+			if left := clientsThere(t, mount); before == 0 && err != nil && len(left) > 0 {
+				t.Errorf("%d before, cancelled at change %d: %q stay", before, stop, left)
+			}
+			d, openErr := drive.Open(mount)
+			if openErr != nil {
+				t.Fatal(openErr)
+			}
+			if left := checkFinished(t.Context(), d); left != nil {
+				t.Errorf("%d before, cancelled at change %d: %v", before, stop, left)
+			}
+			d.Close()
+			if n < stop {
+				break
+			}
+		}
+	}
+}
+
+// A person's directory or link that has the name of a pair's file is no leftover; one in the place
+// of a list that has to be written is named before anything is allocated.
+func TestPersonsThingsBesidePairs(t *testing.T) {
+	mount := t.TempDir()
+	if _, err := ask(mount, 1, 100, nil); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic")
+	persons := filepath.Join(dir, "generation", "3.json")
+	if err := os.MkdirAll(filepath.Join(persons, "photos"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("1.json", filepath.Join(dir, "generation", "9.json")); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(keys()[0], "host")
+	h.pkg("app-misc/a-1.tbz2", "package")
+	if err := h.export(context.Background(), mount); err != nil {
+		t.Error(err)
+	}
+	if _, err := ask(mount, 2, 40_000, nil); err != nil || asked(t, mount) != 2 {
+		t.Errorf("outgrown: %v, %d", err, asked(t, mount))
+	}
+	if _, err := os.Lstat(filepath.Join(persons, "photos")); err != nil {
+		t.Error(err)
+	}
+
+	list := filepath.Join(dir, layout.ManifestFile) // that of the request before
+	if err := errors.Join(os.Remove(list), os.Mkdir(list, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	before := inodes(t, mount)
+	_, err := ask(mount, 3, 90_000, nil)
+	var inTheWay *drive.InTheWayError
+	if !errors.As(err, &inTheWay) || inTheWay.Path != "clients/attic/Manifest" {
+		t.Errorf("a directory in the place of the list: %v", err)
+	}
+	if after := inodes(t, mount); fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Errorf("the drive changed\n%v\n%v", before, after)
 	}
 }
 
