@@ -201,7 +201,7 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	}
 	w.pair = w.newPair(listed)
 	if err = w.allocatePair(w.pair); err == nil {
-		err = w.allocateList()
+		err = w.extendList()
 	}
 	if err == nil {
 		err = w.flush()
@@ -418,12 +418,14 @@ func (w *clientWriter) allocatePair(n int) error {
 	return w.allocate(list, firstSize(len(w.o.List)))
 }
 
-// allocateList makes the copy of the list that does not count, if somebody has deleted it.
-func (w *clientWriter) allocateList() error {
-	if size, err := w.size(w.other.State.Name); err != nil || size > 0 {
+// extendList makes the copy of the list that does not count again, if somebody has deleted it, and
+// gives it the room that it has not when it comes out of an archive.
+func (w *clientWriter) extendList() error {
+	size, err := w.size(w.other.State.Name)
+	if err != nil || size >= listRoom {
 		return err
 	}
-	return w.allocate(w.other.State.Name, listRoom)
+	return w.extend(context.Background(), w.other.State.Name, size, listRoom)
 }
 
 // allocate makes a file of newlines. Nothing is flushed.

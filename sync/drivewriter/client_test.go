@@ -688,6 +688,38 @@ func TestPersonsThingsBesidePairs(t *testing.T) {
 	}
 }
 
+// A list out of an archive has no room for the next one: it gets that once, and the requests after
+// it are written in place.
+func TestShortClientListGetsRoom(t *testing.T) {
+	mount := t.TempDir()
+	for n := 1; n <= 2; n++ {
+		if _, err := ask(mount, n, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+		file := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", name)
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(file, append(bytes.TrimRight(text, "\n"), '\n'), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before map[string]string
+	for n := 3; n <= 8; n++ {
+		if _, err := ask(mount, n, 100, nil); err != nil || asked(t, mount) != n {
+			t.Fatalf("%v, request %d", err, asked(t, mount))
+		}
+		after := inodes(t, mount)
+		if n > 5 && fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Errorf("request %d was not written in place\n%v\n%v", n, before, after)
+		}
+		before = after
+	}
+}
+
 // A medium that does not hold what was written of a request is noticed before the request counts,
 // and the one before stays.
 func TestRequestIsReadBack(t *testing.T) {
