@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -10,7 +9,6 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/clients"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	pkgmachine "pkgsneak/sync/machine"
@@ -146,10 +144,7 @@ func (c statusText) requestStatus(l *clients.Lying) {
 		c.out.hint(fault.Hints(l.Err, shellWord(c.place))...)
 	default:
 		c.out.warn("%s", l.Problem)
-		var pulled *drive.PullDamageError
-		if errors.As(l.Err, &pulled) {
-			c.out.hint(pulled.Hint())
-		}
+		c.out.hint(fault.Hints(l.Err, shellWord(c.place))...)
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,7 +11,6 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
@@ -141,15 +139,7 @@ func (c verifyText) request(l *clients.Lying) int {
 		c.out.hint(fault.Hints(l.Err, shellWord(c.args[0]))...)
 	default:
 		c.out.warn("%s", l.Problem)
-		var pulled *drive.PullDamageError
-		if errors.As(l.Err, &pulled) {
-			c.out.hint(pulled.Hint())
-		} else {
-			c.out.hint("on that client, which writes it anew: pkgsneak request " +
-				shellWord(c.args[0]))
-			c.out.hint("if it stays as it is then: rm -r " + shellWord(filepath.Join(c.args[0],
-				layout.TreeDir, layout.ClientsDir, l.Dir)) + ", and request once more there")
-		}
+		c.out.hint(fault.Hints(l.Err, shellWord(c.args[0]))...)
 		return exitLeftOut
 	}
 	return exitDone

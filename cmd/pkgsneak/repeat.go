@@ -74,7 +74,8 @@ const program = "pkgsneak "
 // it is one for this machine again.
 var (
 	elsewhereWords = regexp.MustCompile(
-		`\b(on (the|a|each|another) (build )?(host|client)\b[^:]*:|(each|the|a) client types\b)`)
+		`\b(on (the|that|a|each|another) (build )?(host|client)\b[^:]*:|` +
+			`(each|the|a) client types\b)`)
 	hereWords = regexp.MustCompile(`\b(then|here):`)
 )
 

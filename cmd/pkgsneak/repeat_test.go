@@ -15,6 +15,7 @@ func TestHintsForOtherMachinesRepeatNoFlags(t *testing.T) {
 	for hint, want := range map[string]string{
 		"pkgsneak import usb":                                                                                               "pkgsneak import --state-dir S --prune usb",
 		"on the client: pkgsneak import usb":                                                                                "",
+		"on that client, which writes it anew: pkgsneak request usb":                                                        "",
 		"on the host: pkgsneak clients attic":                                                                               "",
 		"no client has asked; on a client: pkgsneak request usb":                                                            "",
 		"on the host, compare the fingerprint: pkgsneak clients accept a":                                                   "",

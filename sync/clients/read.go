@@ -87,21 +87,21 @@ func (f *Found) read(d *drive.Drive, ring manifest.Ring, now time.Time) error {
 	var unknown *manifest.UnknownKeyError
 	if errors.As(err, &unknown) {
 		if keyErr != nil {
-			return fmt.Errorf("reading the request in %q: %w", f.Dir, keyErr)
+			return &drive.RequestError{Dir: f.Dir, Err: keyErr}
 		}
 		if best, _, err = d.ClientCopies(f.Dir, manifest.Ring{key}, now); err != nil {
-			return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+			return &drive.RequestError{Dir: f.Dir, Err: err}
 		}
 		f.State, f.Signer, f.made = Unknown, best.Signed.Signer, best.Signed.Timestamp
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+		return &drive.RequestError{Dir: f.Dir, Err: err}
 	}
 	f.Signer, f.Sum = best.Signed.Signer, digest.Bytes(best.Text)
 	if err := f.contents(d, best.Signed); err != nil {
 		f.Record, f.List = nil, nil
-		return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+		return &drive.RequestError{Dir: f.Dir, Err: err}
 	}
 	return nil
 }

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 )
 
@@ -19,6 +21,36 @@ const MaxClients = 1_000
 
 // ClientDir is where a client's request lies, below TreeDir.
 func ClientDir(name string) string { return path.Join(layout.ClientsDir, name) }
+
+// RequestError reports that the request in a client's directory is damaged.
+type RequestError struct {
+	Dir string // below layout.ClientsDir
+	Err error
+}
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("reading the request in %q: %v", e.Dir, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *RequestError) Unwrap() error { return e.Err }
+
+// Hints tell who writes it anew, and the way out where that does not help. Something else helps on
+// a drive that fails, or that this user may not read.
+func (e *RequestError) Hints(drive string) []string {
+	if Failing(e.Err) || errors.Is(e.Err, fs.ErrPermission) {
+		return fault.Hints(e.Err, drive)
+	}
+	return []string{"on that client, which writes it anew: pkgsneak request " + drive,
+		"on that client, if it is damaged all the same: " + RemovalOf(e.Dir, drive)}
+}
+
+// RemovalOf is the way out of a request that is damaged and stays so: no program removes it, a
+// person does. dir is below layout.ClientsDir, drive as in a hint.
+func RemovalOf(dir, drive string) string {
+	return fmt.Sprintf("rm -r %s/%s/%s, then pkgsneak request %s", strings.TrimRight(drive, "/"),
+		layout.TreeDir, fault.Quote(ClientDir(dir)), drive)
+}
 
 // ClientNames returns the names of the directories of clients, sorted, and whether there are more
 // than MaxClients. Names that no client can have are passed over.
