@@ -52,7 +52,31 @@ type ClientOptions struct {
 type ClientStanding struct {
 	Dir    string // below ClientsDir: where its requests lie, or will
 	Serial int64  // of the newest, 0 if there is none
+	// another directory of this client's in which no request can be read, for a person to remove;
+	// nil if there is none
+	Damaged *drive.RequestError
 }
+
+// ClientKeyError reports that a client's key does not lie beside its requests any more. A host that
+// has not accepted the key could read none of them.
+type ClientKeyError struct {
+	Dir string // below ClientsDir
+	Err error
+}
+
+func (e *ClientKeyError) Error() string {
+	return fmt.Sprintf("%q on the drive is not this client's key any more: %v",
+		path.Join(layout.TreeDir, drive.ClientDir(e.Dir), layout.ClientKeyFile), e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *ClientKeyError) Unwrap() error { return e.Err }
+
+// Class is that of a drive that does not hold what it should.
+func (e *ClientKeyError) Class() fault.Class { return fault.Failing }
+
+// Hints name the way out.
+func (e *ClientKeyError) Hints(d string) []string { return []string{drive.RemovalOf(e.Dir, d)} }
 
 // clientWriter is the writing of one request.
 type clientWriter struct {
@@ -61,6 +85,8 @@ type clientWriter struct {
 	dirs        *directories
 	best, other drive.ManifestCopy
 	exists      bool
+	keyFile     []byte // the key as it lies in the directory
+	damaged     *drive.RequestError
 	lost        bool // the directory is this key's, and has no list that can be read
 	pair        int  // that is written
 }
@@ -72,7 +98,7 @@ func FindClient(d *drive.Drive, name string, key *manifest.PublicKey,
 	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil),
 		o: ClientOptions{Name: name, Now: now}}
 	err := w.find(key)
-	return ClientStanding{path.Base(w.dir), w.best.State.Serial}, err
+	return ClientStanding{path.Base(w.dir), w.best.State.Serial, w.damaged}, err
 }
 
 // WriteClient writes a request to the drive. The error is an *UnfinishedError where nothing may be
@@ -91,7 +117,7 @@ func WriteClient(ctx context.Context, d *drive.Drive, o ClientOptions) (ClientSt
 	}
 	defer w.release()
 	err := w.run(ctx)
-	return ClientStanding{path.Base(w.dir), o.Serial}, err
+	return ClientStanding{path.Base(w.dir), o.Serial, w.damaged}, err
 }
 
 func (w *clientWriter) run(ctx context.Context) error {
@@ -119,43 +145,25 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 	names := []string{w.o.Name, layout.Qualified(w.o.Name, key.Fingerprint())}
 	free := ""
 	for i, name := range names {
-		if err := layout.CheckOriginName(name); err != nil {
-			return err
-		}
-		dir := drive.ClientDir(name)
-		info, err := w.d.Root().Lstat(dir)
+		p, err := w.lookAt(name, key, i == 1)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && w.d.Present():
-			if free == "" {
-				free = dir
-			}
-			continue
+		case err != nil && w.exists && !drive.Unanswered(err):
+			continue // nothing is written to that one
 		case err != nil:
-			return w.d.PullDamage("opening", dir, err)
-		case !info.IsDir():
+			return err
+		case w.exists:
+		case p.best.Signed != nil:
+			w.dir, w.best, w.other, w.exists = drive.ClientDir(name), p.best, p.other, true
+		case free == "" && p.free: // what is damaged there is made anew
+			free, w.lost = drive.ClientDir(name), p.there && i == 1
 			continue
 		}
-		best, other, err := w.d.ClientCopies(name, manifest.Ring{key}, w.o.Now)
-		for _, c := range []drive.ManifestCopy{best, other} {
-			if drive.Failing(c.State.Err) {
-				return w.d.PullDamage("reading", path.Join(dir, c.State.Name),
-					fault.Bare(c.State.Err))
-			}
+		if w.damaged == nil {
+			w.damaged = p.damaged
 		}
-		switch {
-		case err == nil:
-			w.dir, w.best, w.other, w.exists = dir, best, other, true
-			return nil
-		case drive.Unanswered(err):
-			return err
-		}
-		pulled, err := findPulled(w.d, name, i == 1)
-		if err != nil {
-			return err
-		}
-		if pulled != nil && free == "" {
-			free, w.lost = dir, i == 1
-		}
+	}
+	if w.exists {
+		return w.readKey(key)
 	}
 	if free == "" {
 		return fmt.Errorf("writing to %q: %q and %q there are another client's, or somebody's files; move one of them away, or give this client another name with --name",
@@ -163,6 +171,95 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 	}
 	w.dir = free
 	return nil
+}
+
+// clientPlace is a directory in which a client's requests may lie.
+type clientPlace struct {
+	there       bool
+	best, other drive.ManifestCopy  // valid, if best is, for the client's key
+	free        bool                // a request can be written there that is the first one
+	damaged     *drive.RequestError // it is the client's, and no request can be read there
+}
+
+// lookAt looks at a directory; own is the one that has the key in its name.
+func (w *clientWriter) lookAt(name string, key *manifest.PublicKey, own bool) (p clientPlace,
+	err error) {
+	if err := layout.CheckOriginName(name); err != nil {
+		return p, err
+	}
+	dir := drive.ClientDir(name)
+	info, err := w.d.Root().Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && w.d.Present():
+		return clientPlace{free: true}, nil
+	case err != nil:
+		return p, w.d.PullDamage("opening", dir, err)
+	}
+	if p.there = true; !info.IsDir() {
+		return p, nil
+	}
+	p.best, p.other, err = w.d.ClientCopies(name, manifest.Ring{key}, w.o.Now)
+	for _, c := range []drive.ManifestCopy{p.best, p.other} {
+		if drive.Failing(c.State.Err) {
+			return p, w.d.PullDamage("reading", path.Join(dir, c.State.Name),
+				fault.Bare(c.State.Err))
+		}
+	}
+	if err == nil || drive.Unanswered(err) {
+		return p, err
+	}
+	if isDamaged(w.d, name, key, own, p.best, p.other) {
+		p.damaged = &drive.RequestError{Dir: name, Err: err}
+	}
+	pulled, err := findPulled(w.d, name, own)
+	p.free = pulled != nil
+	return p, err
+}
+
+// isDamaged reports whether a directory in which neither list is valid has had a request of a key:
+// its name tells that, the key that lies there, or a list with that key's signature. Neither are
+// the remains of a pulled first request one, nor lists that were signed before the key expired, nor
+// those that this user may not read.
+func isDamaged(d *drive.Drive, name string, key *manifest.PublicKey, own bool,
+	copies ...drive.ManifestCopy) bool {
+	if d.ClientUnfinished(name) {
+		return false
+	}
+	if there, err := d.ClientKey(name); err == nil {
+		own = own || there.Fingerprint() == key.Fingerprint()
+	}
+	for _, c := range copies {
+		var unknown *manifest.UnknownKeyError
+		var expired *manifest.KeyError
+		var signature *manifest.SignatureError
+		if errors.As(c.State.Err, &unknown) || errors.As(c.State.Err, &expired) ||
+			errors.Is(c.State.Err, fs.ErrPermission) {
+			return false
+		}
+		own = own || errors.As(c.State.Err, &signature)
+	}
+	return own
+}
+
+// readKey reads the key that lies in the client's directory, as it was written at first.
+func (w *clientWriter) readKey(key *manifest.PublicKey) error {
+	name := path.Base(w.dir)
+	there, err := w.d.ClientKey(name)
+	if err == nil {
+		w.keyFile, err = w.d.ReadAll(w.d.Root(), path.Join(w.dir, layout.ClientKeyFile),
+			manifest.MaxKey)
+	}
+	switch {
+	case err == nil && there.Fingerprint() == key.Fingerprint():
+		return nil
+	case err == nil:
+		err = fmt.Errorf("it is the key %s", there.Fingerprint().Grouped())
+	case drive.Unanswered(err) || drive.Failing(err) || errors.Is(err, fs.ErrPermission):
+		return w.d.PullDamage("reading", path.Join(w.dir, layout.ClientKeyFile), err)
+	case errors.Is(err, fs.ErrNotExist):
+		err = errors.New("it is gone")
+	}
+	return &ClientKeyError{Dir: name, Err: err}
 }
 
 // choose finds the pair that is written, and allocates what is not there.
@@ -327,7 +424,8 @@ func (w *clientWriter) first(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.put(layout.ClientKeyFile, w.o.Key.Public().Armor()); err != nil {
+	w.keyFile = w.o.Key.Public().Armor()
+	if err := w.put(layout.ClientKeyFile, w.keyFile); err != nil {
 		return err
 	}
 	for _, pair := range []int{1, 2} {
@@ -451,15 +549,10 @@ func (w *clientWriter) write() error {
 	if err != nil {
 		return err
 	}
-	// as it was written at first
-	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey)
-	if err != nil {
-		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
-	}
 	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(),
 		Ignore: []string{layout.NextManifestFile},
 		Files: []manifest.File{fileOf(listName, list), fileOf(recordName, record),
-			fileOf(layout.ClientKeyFile, armor)}}
+			fileOf(layout.ClientKeyFile, w.keyFile)}}
 	at := w.o.Now
 	if made := w.o.Key.Public().Created(); at.Before(made) {
 		at = made

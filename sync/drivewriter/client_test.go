@@ -720,6 +720,170 @@ func TestShortClientListGetsRoom(t *testing.T) {
 	}
 }
 
+// A directory of this client's in which no request can be read stays as it is, and is told, unless
+// the request is written there. One that another key has signed is another client's, whatever key
+// lies in it.
+func TestDamagedRequestIsTold(t *testing.T) {
+	own := layout.Qualified("attic", clientKey.Public().Fingerprint())
+	spoil := func(t *testing.T, dir string) {
+		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+			err := change(filepath.Join(dir, name), func(text []byte) {
+				if i := bytes.Index(text, []byte("DATA ")); i >= 0 {
+					text[i+10] ^= 1
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	twin := func(t *testing.T, clients string) {
+		err := os.CopyFS(filepath.Join(clients, own), os.DirFS(filepath.Join(clients, "attic")))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	others := func(t *testing.T, clients string) {
+		other, err := manifest.GenerateKey(manifest.ClientUserID("attic"), epoch)
+		if err == nil {
+			err = os.RemoveAll(filepath.Join(clients, "attic"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := drive.Open(filepath.Dir(filepath.Dir(clients)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if _, err := WriteClient(t.Context(), d, ClientOptions{Name: "attic", Key: other,
+			Serial: epoch.Unix(), Record: askRecord(0, 1), List: askList(0, 1), Now: epoch,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name          string
+		make          func(t *testing.T, clients string)
+		written, told string
+	}{
+		{"damaged", func(t *testing.T, clients string) {
+			spoil(t, filepath.Join(clients, "attic"))
+		}, own, "attic"},
+		{"damaged, and its key is gone", func(t *testing.T, clients string) {
+			spoil(t, filepath.Join(clients, "attic"))
+			if err := os.Remove(filepath.Join(clients, "attic", layout.ClientKeyFile)); err != nil {
+				t.Fatal(err)
+			}
+		}, own, "attic"},
+		{"damaged beside a good one", func(t *testing.T, clients string) {
+			twin(t, clients)
+			spoil(t, filepath.Join(clients, "attic"))
+		}, own, "attic"},
+		{"good beside a damaged one", func(t *testing.T, clients string) {
+			twin(t, clients)
+			spoil(t, filepath.Join(clients, own))
+		}, "attic", own},
+		{"damaged one where there is a free name", func(t *testing.T, clients string) {
+			twin(t, clients)
+			spoil(t, filepath.Join(clients, own))
+			if err := os.RemoveAll(filepath.Join(clients, "attic")); err != nil {
+				t.Fatal(err)
+			}
+		}, "attic", own},
+		{"both damaged", func(t *testing.T, clients string) {
+			twin(t, clients)
+			spoil(t, filepath.Join(clients, "attic"))
+			spoil(t, filepath.Join(clients, own))
+		}, own, "attic"},
+		{"pulled", func(t *testing.T, clients string) {
+			for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+				if err := os.WriteFile(filepath.Join(clients, "attic", name), []byte("\n"),
+					0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "attic", ""},
+		{"signed by another key", func(t *testing.T, clients string) {
+			others(t, clients)
+			if err := os.WriteFile(filepath.Join(clients, "attic", layout.ClientKeyFile),
+				clientKey.Public().Armor(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, own, ""},
+		{"damaged, and made anew beside another client's", func(t *testing.T, clients string) {
+			twin(t, clients)
+			spoil(t, filepath.Join(clients, own))
+			others(t, clients)
+		}, own, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			mount := t.TempDir()
+			if _, err := ask(mount, 1, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+			clients := filepath.Join(mount, layout.TreeDir, layout.ClientsDir)
+			row.make(t, clients)
+			var before map[string]string
+			if row.told != "" {
+				before = contents(t, filepath.Join(clients, row.told), "")
+			}
+			at, err := ask(mount, 2, 100, nil)
+			told := ""
+			if at.Damaged != nil {
+				told = at.Damaged.Dir
+			}
+			if err != nil || at.Dir != row.written || told != row.told || asked(t, mount) != 2 {
+				t.Errorf("%v; written to %q, told of %q; request %d", err, at.Dir, told,
+					asked(t, mount))
+			}
+			if row.told == "" {
+				return
+			}
+			after := contents(t, filepath.Join(clients, row.told), "")
+			if len(before) == 0 || fmt.Sprint(before) != fmt.Sprint(after) {
+				t.Errorf("%s changed", row.told)
+			}
+		})
+	}
+}
+
+// Without its key beside it no request is written, and nothing is allocated for one.
+func TestClientKeyIsGone(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		spoil func(file string) error
+	}{
+		{"gone", os.Remove},
+		{"damaged", func(file string) error { return os.WriteFile(file, []byte("x"), 0o644) }},
+		{"an origin's", func(file string) error {
+			return os.WriteFile(file, keys()[0].Public().Armor(), 0o644)
+		}},
+	} {
+		mount := t.TempDir()
+		for n := 1; n <= 2; n++ {
+			if _, err := ask(mount, n, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := row.spoil(filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic",
+			layout.ClientKeyFile)); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, mount, "")
+		for _, size := range []int{100, 40_000} {
+			_, err := ask(mount, 3, size, nil)
+			var key *ClientKeyError
+			if !errors.As(err, &key) || key.Dir != "attic" {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		}
+		if after := contents(t, mount, ""); fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Errorf("%s: the drive changed", row.name)
+		}
+	}
+}
+
 // A medium that does not hold what was written of a request is noticed before the request counts,
 // and the one before stays.
 func TestRequestIsReadBack(t *testing.T) {

@@ -83,7 +83,7 @@ func Request(ctx context.Context, m machine.Machine, o Options,
 	if err != nil {
 		return nil, err
 	}
-	if err := r.place(d, key, m, st); err != nil {
+	if err := r.place(d, key, m, st, watch); err != nil {
 		return nil, err
 	}
 	list, err := gather(ctx, m, st, d, o, r)
@@ -215,9 +215,10 @@ func identify(m machine.Machine, st *state.Dir, o Options,
 	return key, nil
 }
 
-// place finds the directory on the drive, and the serial.
+// place finds the directory on the drive, and the serial. A damaged one of this client's beside it
+// is told: nothing is ever written to that.
 func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machine,
-	st *state.Dir) error {
+	st *state.Dir, watch progress.Watcher) error {
 	last, err := state.LastAsked(st)
 	if err != nil {
 		return err
@@ -228,6 +229,10 @@ func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machi
 		return nil
 	}
 	at, err := drivewriter.FindClient(d, r.Client, key.Public(), m.Now())
+	if at.Damaged != nil {
+		watch.Notice(fmt.Sprintf("%s; it stays damaged until a person removes it: %s",
+			fault.Text(at.Damaged), drive.RemovalOf(at.Damaged.Dir, fault.Quote(d.Mount()))))
+	}
 	if err != nil {
 		return err
 	}
