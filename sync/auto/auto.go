@@ -513,7 +513,9 @@ func request(ctx context.Context, r *runner) error {
 		ctx.Err() != nil {
 		return err
 	}
-	r.log(Warning, "what this machine lacks is not on the drive: %s", fault.Text(err))
+	_, hints := r.o.classify(err)
+	r.log(Warning, "what this machine lacks is not on the drive: %s",
+		strings.Join(append([]string{fault.Text(err)}, hints...), "; "))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package auto
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
@@ -688,6 +690,31 @@ func TestRunRequests(t *testing.T) {
 	}
 	nothingLeft(t, s, o.RunDir)
 
+	// what is damaged is told for wherever a person mounts the drive
+	for _, name := range []string{"Manifest", "Manifest.next"} {
+		file := filepath.Join(s.dir, "pkgsneak", "clients", "client", name)
+		text, err := os.ReadFile(file)
+		if err == nil {
+			text = bytes.Replace(text, []byte("DATA g"), []byte("DATA h"), 1)
+			err = os.WriteFile(file, text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var notices []string
+	o = optionsOf(t, s, Import, &journal{})
+	o.Request = true
+	o.Events = func(m progress.Message) {
+		if n, ok := m.(progress.Notice); ok {
+			notices = append(notices, string(n))
+		}
+	}
+	if r, err := Run(t.Context(), c, o); err != nil || r.Request == nil || len(notices) != 1 ||
+		!strings.HasSuffix(notices[0], ": rm -r DRIVE/pkgsneak/clients/client, then pkgsneak request DRIVE") {
+		t.Errorf("got %v, %+v, %q", err, r, notices)
+	}
+
 	leftover := filepath.Join(s.dir, "pkgsneak", "bighost", "packages", "app-misc", "half-1.tbz2")
 	if err := os.MkdirAll(filepath.Dir(leftover), 0o755); err != nil {
 		t.Fatal(err)
@@ -701,11 +728,13 @@ func TestRunRequests(t *testing.T) {
 	j := &journal{}
 	o = optionsOf(t, s, Import, j)
 	o.Request = true
+	o.Classify = func(err error) (int, []string) { return 14, fault.Hints(err, "DRIVE") }
 	if r, err := Run(t.Context(), c, o); err != nil || r.Outcome != Unchanged || r.Request != nil {
 		t.Errorf("beside a leftover: got %v, %+v", err, r)
 	}
-	if !strings.Contains(j.text(), "what this machine lacks is not on the drive") {
-		t.Errorf("logged %q", j.text())
+	if text := j.text(); !strings.Contains(text, "what this machine lacks is not on the drive: ") ||
+		!strings.Contains(text, "; on the machine that exports to this drive: pkgsneak export DRIVE ") {
+		t.Errorf("logged %q", text)
 	}
 }
 

@@ -230,14 +230,24 @@ func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machi
 	}
 	at, err := drivewriter.FindClient(d, r.Client, key.Public(), m.Now())
 	if at.Damaged != nil {
-		watch.Notice(fmt.Sprintf("%s; it stays damaged until a person removes it: %s",
-			fault.Text(at.Damaged), drive.RemovalOf(at.Damaged.Dir, fault.Quote(d.Mount()))))
+		watch.Notice(wayOut(m, d, at.Damaged))
 	}
 	if err != nil {
 		return err
 	}
 	r.Dir, r.Serial = at.Dir, max(r.Serial, at.Serial+1)
 	return nil
+}
+
+// wayOut is the notice of a request that stays damaged. Nobody finds the place where auto has
+// mounted a drive.
+func wayOut(m machine.Machine, d *drive.Drive, e *drive.RequestError) string {
+	at := fault.Quote(d.Mount())
+	if m.Unattended {
+		at = "DRIVE"
+	}
+	return fmt.Sprintf("%s; it stays damaged until a person removes it: %s", fault.Text(e),
+		drive.RemovalOf(e.Dir, at))
 }
 
 // gather makes the record, and packs the installed list.
