@@ -192,6 +192,8 @@ func (w *clientWriter) lookAt(name string, key *manifest.PublicKey, own bool) (p
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && w.d.Present():
 		return clientPlace{free: true}, nil
+	case errors.Is(err, unix.ENOTDIR):
+		return p, &drive.InTheWayError{Path: layout.ClientsDir}
 	case err != nil:
 		return p, w.d.PullDamage("opening", dir, err)
 	}
@@ -272,6 +274,9 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		return w.d.PullDamage("opening", w.dir, err)
 	}
 	w.root = root
+	if info, err := w.root.Lstat(layout.GenerationDir); err == nil && !info.IsDir() {
+		return &drive.InTheWayError{Path: path.Join(w.dir, layout.GenerationDir)}
+	}
 	files, err := clientFiles(w.d, path.Base(w.dir))
 	if err != nil {
 		return w.d.PullDamage("reading", w.dir, err)
@@ -294,6 +299,9 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		return err
 	}
 	if err := w.mayAllocate(ctx); err != nil {
+		return err
+	}
+	if err := w.makePairsDir(); err != nil { // somebody has deleted it
 		return err
 	}
 	w.pair = w.newPair(listed)
@@ -415,7 +423,7 @@ func (w *clientWriter) first(ctx context.Context) error {
 		return w.end("opening", w.dir, err)
 	}
 	w.root = root
-	if err := w.makeDir(path.Join(w.dir, layout.GenerationDir), 4); err != nil {
+	if err := w.makePairsDir(); err != nil {
 		return err
 	}
 	w.best.State.Name, w.other.State.Name = layout.NextManifestFile, layout.ManifestFile
@@ -468,14 +476,23 @@ func (w *clientWriter) makeDir(dir string, names int64) error {
 	if err := w.mayHold(path.Dir(dir), path.Base(dir)); err != nil {
 		return err
 	}
-	if err := w.mkdirTree(dir); err != nil {
+	err := w.mkdirTree(dir)
+	if errors.Is(err, fs.ErrExist) {
+		return &drive.InTheWayError{Path: dir}
+	}
+	if err != nil {
 		return err
 	}
 	if !w.dirs.vfat || names == 0 {
 		return nil
 	}
-	_, err := w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(reserve{names, 8}))
+	_, err = w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(reserve{names, 8}))
 	return err
+}
+
+// makePairsDir makes the directory of the pairs, unless it is there.
+func (w *clientWriter) makePairsDir() error {
+	return w.makeDir(path.Join(w.dir, layout.GenerationDir), 4)
 }
 
 // mayHold refuses a name that would let a directory grow which holds committed files.

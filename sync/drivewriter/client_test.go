@@ -479,7 +479,9 @@ func TestRequestBesideLeftovers(t *testing.T) {
 		}
 		defer d.Close()
 		var unfinished *UnfinishedError
-		if err := checkFinished(context.Background(), d); !errors.As(err, &unfinished) {
+		if err := checkFinished(context.Background(), d); !errors.As(err, &unfinished) ||
+			!slices.Contains(unfinished.Hints("usb"),
+				"or on the client that left it: pkgsneak request usb") {
 			t.Errorf("%v", err)
 		}
 		h := newHost(keys()[0], "host")
@@ -685,6 +687,42 @@ func TestPersonsThingsBesidePairs(t *testing.T) {
 	}
 	if after := inodes(t, mount); fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("the drive changed\n%v\n%v", before, after)
+	}
+}
+
+// Something of a person's in the place of a directory holds up no export and is named by a request;
+// the directory of pairs is made again where somebody has deleted it.
+func TestPersonsThingsInPlaceOfClientDirs(t *testing.T) {
+	for _, made := range []func(name string) error{os.RemoveAll, func(name string) error {
+		return errors.Join(os.RemoveAll(name), os.WriteFile(name, []byte("x"), 0o644))
+	}, func(name string) error {
+		return errors.Join(os.RemoveAll(name), syscall.Mkfifo(name, 0o644))
+	}} {
+		for _, dir := range []string{"clients", "clients/attic", "clients/attic/generation"} {
+			mount := t.TempDir()
+			if _, err := ask(mount, 1, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+			name := filepath.Join(mount, layout.TreeDir, dir)
+			if err := made(name); err != nil {
+				t.Fatal(err)
+			}
+			h := newHost(keys()[0], "host")
+			h.pkg("app-misc/a-1.tbz2", "package")
+			if err := h.export(context.Background(), mount); err != nil {
+				t.Errorf("%s: export: %v", dir, err)
+			}
+			_, left := os.Lstat(name)
+			var inTheWay *drive.InTheWayError
+			switch _, err := ask(mount, 2, 100, nil); {
+			case left != nil || dir == "clients/attic": // there is another name for that
+				if err != nil || asked(t, mount) != 2 {
+					t.Errorf("%s: %v, request %d", dir, err, asked(t, mount))
+				}
+			case !errors.As(err, &inTheWay) || inTheWay.Path != dir:
+				t.Errorf("%s: %v", dir, err)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,9 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
@@ -40,9 +43,13 @@ func (e *UnfinishedError) Class() fault.Class { return fault.Failing }
 
 // Hints gives the ways out.
 func (e *UnfinishedError) Hints(drive string) []string {
-	return []string{"on the machine that exports to this drive: pkgsneak export " + drive +
+	hints := []string{"on the machine that exports to this drive: pkgsneak export " + drive +
 		"   (it removes what was left)",
 		"or take another drive; or write a file, and carry that: pkgsneak request --file FILE"}
+	if e.Err == nil && strings.HasPrefix(e.Path, layout.ClientsDir+"/") {
+		hints = slices.Insert(hints, 1, "or on the client that left it: pkgsneak request "+drive)
+	}
+	return hints
 }
 
 // checkFinished looks for what an unfinished operation left anywhere in the tree: files with names
@@ -206,8 +213,9 @@ func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best,
 // link with such a name is a person's.
 func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	dir := path.Join(drive.ClientDir(name), layout.GenerationDir)
-	f, err := d.Root().Open(dir)
-	if errors.Is(err, fs.ErrNotExist) && d.Present() {
+	f, err := durable.OpenDir(d.Root(), dir)
+	gone := errors.Is(err, fs.ErrNotExist) && d.Present()
+	if gone || errors.Is(err, unix.ENOTDIR) { // a fifo would wait for a writer
 		return nil, nil
 	}
 	if err != nil {
