@@ -64,14 +64,14 @@ func (d *Drive) ClientNames() (names []string, more bool, err error) {
 	case !info.IsDir():
 		return nil, false, nil
 	}
-	entries, err := d.readDir(d.root, layout.ClientsDir, 4*MaxClients)
+	entries, err := d.readDir(d.root, layout.ClientsDir, 4*MaxClients, func(e fs.DirEntry) bool {
+		return e.IsDir() && layout.CheckOriginName(e.Name()) == nil
+	})
 	if err != nil { // on FAT, of a first request whose drive was pulled
 		return nil, false, d.PullDamage("reading the directory", layout.ClientsDir, err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && layout.CheckOriginName(e.Name()) == nil {
-			names = append(names, e.Name())
-		}
+		names = append(names, e.Name())
 	}
 	slices.Sort(names)
 	if len(names) > MaxClients {

@@ -145,11 +145,10 @@ func (d *Drive) removeTree() error {
 
 // EmptyDirs returns the directories in the tree that have nothing in them.
 func (d *Drive) EmptyDirs() (names []string, err error) {
-	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	entries, err := d.readDir(d.root, ".", maxOrigins,
+		func(e fs.DirEntry) bool { return e.IsDir() && isEmpty(d.root, e.Name()) })
 	for _, e := range entries {
-		if e.IsDir() && isEmpty(d.root, e.Name()) {
-			names = append(names, e.Name())
-		}
+		names = append(names, e.Name())
 	}
 	return names, err
 }
@@ -181,19 +180,16 @@ func (d *Drive) Root() *os.Root { return d.root }
 // Origins returns the names of the directories that have a copy of the manifest, or the record of a
 // generation without one, sorted. Whether one of them holds anything to be believed, Load decides.
 func (d *Drive) Origins() ([]string, error) {
-	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	entries, err := d.readDir(d.root, ".", maxOrigins, func(e fs.DirEntry) bool {
+		return e.IsDir() && layout.CheckOriginName(e.Name()) == nil &&
+			(hasCopy(d, e.Name()) || hasRecord(d, e.Name()))
+	})
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, entry := range entries {
-		if !entry.IsDir() || layout.CheckOriginName(entry.Name()) != nil ||
-			len(names) == maxOrigins {
-			continue
-		}
-		if hasCopy(d, entry.Name()) || hasRecord(d, entry.Name()) {
-			names = append(names, entry.Name())
-		}
+	for _, e := range entries {
+		names = append(names, e.Name())
 	}
 	if len(names) == 0 && !d.Present() {
 		return nil, &GoneError{Op: "reading", Path: layout.TreeDir, Vanished: true,
@@ -216,11 +212,15 @@ func hasCopy(d *Drive, origin string) bool {
 // hasRecord tells whether a directory has what no other program makes: an origin whose manifests
 // somebody removed shall not be passed over without a word.
 func hasRecord(d *Drive, origin string) bool {
-	entries, err := d.readDir(d.root, path.Join(origin, layout.GenerationDir), 1024)
-	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".json") &&
-			layout.MadeHere(layout.GenerationDir+"/"+e.Name())
-	})
+	entries, err := d.readDir(d.root, path.Join(origin, layout.GenerationDir), 1,
+		func(e fs.DirEntry) bool { return e.Type().IsRegular() && isRecord(e) })
+	return err == nil && len(entries) > 0
+}
+
+// isRecord reports whether a name in GenerationDir is that of a record.
+func isRecord(e fs.DirEntry) bool {
+	name := layout.GenerationDir + "/" + e.Name()
+	return strings.HasSuffix(name, ".json") && layout.MadeHere(name)
 }
 
 // Offered is a public key that lies on the drive.
@@ -233,7 +233,9 @@ type Offered struct {
 // Keys reads the public keys on offer, sorted by path. They are believed no
 // more than anything else on the drive.
 func (d *Drive) Keys() ([]Offered, error) {
-	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys)
+	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys, func(e fs.DirEntry) bool {
+		return isKeyFile(e.Name()) && !strings.HasSuffix(e.Name(), revocationSuffix)
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -242,9 +244,6 @@ func (d *Drive) Keys() ([]Offered, error) {
 	}
 	var keys []Offered
 	for _, entry := range entries {
-		if !isKeyFile(entry.Name()) || strings.HasSuffix(entry.Name(), revocationSuffix) {
-			continue
-		}
 		offered := Offered{Path: path.Join(layout.KeysDir, entry.Name())}
 		data, err := d.ReadAll(d.root, offered.Path, manifest.MaxKey)
 		if Unanswered(err) {
@@ -279,15 +278,13 @@ func isKeyFile(name string) bool {
 // everything else applies the keys of Keys. Files that cannot be read are left
 // out.
 func (d *Drive) KeyTexts() ([][]byte, error) {
-	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys)
+	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys,
+		func(e fs.DirEntry) bool { return isKeyFile(e.Name()) })
 	if Unanswered(err) {
 		return nil, err
 	}
 	var texts [][]byte
 	for _, entry := range entries {
-		if !isKeyFile(entry.Name()) {
-			continue
-		}
 		data, err := d.ReadAll(d.root, path.Join(layout.KeysDir, entry.Name()), manifest.MaxKey)
 		switch {
 		case Unanswered(err):

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -73,14 +74,12 @@ func rank(dir, name, long string) int {
 // newOrigin chooses between the plain name and the one with the fingerprint.
 // The plain one is taken unless something stands there that is not this origin's.
 func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) (string, error) {
-	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	alike := func(e fs.DirEntry) bool { return layout.FoldName(e.Name()) == layout.FoldName(name) }
+	entries, err := d.readDir(d.root, ".", maxOrigins, alike)
 	if err != nil {
 		return "", err
 	}
 	for _, entry := range entries {
-		if layout.FoldName(entry.Name()) != layout.FoldName(name) {
-			continue
-		}
 		if entry.Name() == name && entry.IsDir() {
 			switch as, err := mayBegin(d, name, ring, now); {
 			case err != nil:

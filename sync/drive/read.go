@@ -58,28 +58,28 @@ func (d *Mounted) ReadAll(root *os.Root, name string, limit int64) ([]byte, erro
 	return data[:n], nil
 }
 
-// readDir reads at most limit names of a directory. Another kind of file that has its name, a FIFO
-// for instance, does not block.
-func (d *Mounted) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
+// readDir reads the names of a directory that are wanted, at most limit of them; how many others
+// lie there does not matter. Another kind of file that has its name, a FIFO for instance, does not
+// block.
+func (d *Mounted) readDir(root *os.Root, dir string, limit int,
+	wanted func(fs.DirEntry) bool) ([]fs.DirEntry, error) {
 	f, err := d.openDir(root, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return d.names(f, dir, limit)
-}
-
-func (d *Mounted) openDir(root *os.Root, dir string) (*os.File, error) {
-	f, err := durable.OpenFile(root, dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-	return f, d.Classify("reading the directory", dir, err)
-}
-
-// names reads the names of an open directory.
-func (d *Mounted) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error) {
 	var entries []fs.DirEntry
-	for len(entries) < limit {
-		some, err := f.ReadDir(min(1024, limit-len(entries)))
-		entries = append(entries, some...)
+	for seen := 0; seen < maxEntries; {
+		some, err := f.ReadDir(1024)
+		seen += len(some)
+		for _, e := range some {
+			if wanted(e) {
+				entries = append(entries, e)
+			}
+			if len(entries) == limit {
+				return entries, nil
+			}
+		}
 		if len(some) == 0 {
 			if err != nil && !isEOF(err) {
 				return nil, d.Classify("reading the directory", dir, err)
@@ -88,6 +88,11 @@ func (d *Mounted) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error
 		}
 	}
 	return entries, nil
+}
+
+func (d *Mounted) openDir(root *os.Root, dir string) (*os.File, error) {
+	f, err := durable.OpenFile(root, dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	return f, d.Classify("reading the directory", dir, err)
 }
 
 // newlines is what lies behind the text of a manifest copy.

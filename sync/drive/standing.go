@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"pkgsneak/manifest"
@@ -197,17 +196,12 @@ const maxRecordsRead = 16
 // are not signed, as things are: it is enough to tell an origin of ours, in which nothing is
 // removed on that account, from another key's.
 func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
-	entries, err := d.readDir(d.root, path.Join(dir, layout.GenerationDir), 1024)
+	entries, err := d.readDir(d.root, path.Join(dir, layout.GenerationDir), maxRecordsRead,
+		isRecord)
 	if err != nil {
 		return false
 	}
-	read := 0
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".json") ||
-			!layout.MadeHere(layout.GenerationDir+"/"+e.Name()) || read == maxRecordsRead {
-			continue
-		}
-		read++
 		var says struct {
 			Fingerprint manifest.Fingerprint `json:"fingerprint"`
 		}
@@ -220,5 +214,5 @@ func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
 			return false
 		}
 	}
-	return read > 0
+	return len(entries) > 0
 }
