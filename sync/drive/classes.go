@@ -4,12 +4,22 @@ import (
 	"fmt"
 
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 )
 
 // The classes of the errors of this package, and what helps against each.
 
 // Class is fault.NoTree.
 func (unfinishedError) Class() fault.Class { return fault.NoTree }
+
+// Class is fault.NoTree.
+func (noDirectoryError) Class() fault.Class { return fault.NoTree }
+
+// Hints tell what to do with it.
+func (noDirectoryError) Hints(drive string) []string {
+	return []string{fmt.Sprintf("move %s/%s away; then, on the build host: pkgsneak export %s",
+		drive, layout.TreeDir, drive)}
+}
 
 // Class is fault.Gone, or fault.Failing while the device is there.
 func (e *GoneError) Class() fault.Class {

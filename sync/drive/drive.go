@@ -77,6 +77,8 @@ func OpenToPlan(mount string) (*Drive, error) {
 		return nil, &ReadOnlyError{Op: "writing", Path: tree, Err: unix.EROFS}
 	case errors.Is(err, ErrNoTree) && errors.Is(statErr, fs.ErrNotExist):
 		return nil, nil
+	case errors.As(err, new(noDirectoryError)):
+		return nil, &InTheWayError{}
 	}
 	return nil, err
 }
@@ -102,8 +104,7 @@ func (d *Drive) openTree() error {
 	case err != nil:
 		return d.Classify("opening", path.Join(d.mount, layout.TreeDir), err)
 	case !info.IsDir():
-		return fmt.Errorf("opening %q: not a directory: %w",
-			path.Join(d.mount, layout.TreeDir), ErrNoTree)
+		return noDirectoryError{path.Join(d.mount, layout.TreeDir)}
 	}
 	if d.root, err = d.outer.OpenRoot(layout.TreeDir); errors.Is(err, fs.ErrNotExist) {
 		d.awaitGone()
@@ -122,6 +123,8 @@ func (d *Drive) makeTree() error {
 		}
 	case !errors.Is(err, ErrNoTree):
 		return err
+	case errors.As(err, new(noDirectoryError)):
+		return &InTheWayError{}
 	}
 	if d.readOnly {
 		return &ReadOnlyError{Op: "making", Path: path.Join(d.mount, layout.TreeDir),

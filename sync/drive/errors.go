@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"syscall"
 
 	"pkgsneak/sync/fault"
@@ -36,6 +37,16 @@ func Unfinished(err error) bool {
 
 // Is makes it ErrNoTree.
 func (unfinishedError) Is(target error) bool { return target == ErrNoTree }
+
+// noDirectoryError reports that something of a person's has the name of the tree. It is ErrNoTree.
+type noDirectoryError struct{ path string }
+
+func (e noDirectoryError) Error() string {
+	return fmt.Sprintf("%q is not a directory: no pkgsneak tree there", e.path)
+}
+
+// Is makes it ErrNoTree.
+func (noDirectoryError) Is(target error) bool { return target == ErrNoTree }
 
 // GoneError reports that the drive was pulled or is failing. It ends the run:
 // nothing is tried again, because the kernel reports a lost write only once.
@@ -128,11 +139,11 @@ func (e *LimitError) Unwrap() error { return e.Err }
 // InTheWayError reports that something of a person's has the place of a file, or a directory, of an
 // origin: it stays, and nothing was written.
 type InTheWayError struct {
-	Path string // below layout.TreeDir
+	Path string // below layout.TreeDir; "" for that itself
 }
 
 func (e *InTheWayError) Error() string {
-	return fmt.Sprintf("writing %q: something else has its name", layout.TreeDir+"/"+e.Path)
+	return fmt.Sprintf("writing %q: something else has its name", path.Join(layout.TreeDir, e.Path))
 }
 
 // Class is that of no particular error.
@@ -140,8 +151,8 @@ func (e *InTheWayError) Class() fault.Class { return fault.Failed }
 
 // Hints tell what to do with it.
 func (e *InTheWayError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("move %s/%s/%s away, and run the same command again", drive,
-		layout.TreeDir, fault.Quote(e.Path))}
+	return []string{fmt.Sprintf("move %s/%s away, and run the same command again", drive,
+		fault.Quote(path.Join(layout.TreeDir, e.Path)))}
 }
 
 // NameError reports that the drive cannot store a name.

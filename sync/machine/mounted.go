@@ -72,7 +72,7 @@ func NeedDirectory(verb, path string) error {
 		return fmt.Errorf("%s %q: %w", verb, path, err)
 	}
 	if !fi.IsDir() {
-		return fmt.Errorf("%s %q: not a directory", verb, path)
+		return fmt.Errorf("%s %q: %w", verb, path, unix.ENOTDIR)
 	}
 	return nil
 }
