@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -103,10 +104,19 @@ func (c *invocation) openState(readOnly bool) (*state.Dir, error) {
 	return state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: readOnly, Hook: c.env.hook})
 }
 
-// noKey is the error of a command that needs the key of a machine that has none.
-func noKey(c *invocation) error {
-	return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()),
-		"export makes one, and so does: pkgsneak key generate")
+// signingKey returns the key that this machine signs with, which a command needs.
+func signingKey(c *invocation, st *state.Dir) (*manifest.PrivateKey, error) {
+	key, err := st.SigningKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()),
+			"export makes one, and so does: pkgsneak key generate")
+	}
+	return key, err
+}
+
+// keyName is whose key a new one is.
+func keyName(c *invocation) string {
+	return cmp.Or(c.opt.keyName, "pkgsneak on "+c.env.hostname)
 }
 
 func keyShow(c *invocation) error {
@@ -115,10 +125,7 @@ func keyShow(c *invocation) error {
 		return err
 	}
 	defer st.Close()
-	key, err := st.SigningKey()
-	if errors.Is(err, fs.ErrNotExist) {
-		return noKey(c)
-	}
+	key, err := signingKey(c, st)
 	if err != nil {
 		return err
 	}
@@ -150,11 +157,7 @@ func (c *invocation) describeKey(k *manifest.PublicKey) {
 }
 
 func keyGenerate(c *invocation) error {
-	name := c.opt.keyName
-	if name == "" {
-		name = "pkgsneak on " + c.env.hostname
-	}
-	key, err := manifest.GenerateKey(name, c.env.now())
+	key, err := manifest.GenerateKey(keyName(c), c.env.now())
 	if err != nil {
 		return err
 	}
@@ -189,21 +192,15 @@ func keyRotate(c *invocation) error {
 		return err
 	}
 	defer st.Close()
-	old, err := st.SigningKey()
-	if errors.Is(err, fs.ErrNotExist) {
-		return noKey(c)
-	}
+	old, err := signingKey(c, st)
 	if err != nil {
 		return err
 	}
-	name, now := c.opt.keyName, c.env.now()
-	if name == "" {
-		name = "pkgsneak on " + c.env.hostname
-	}
+	now := c.env.now()
 	if made := old.Public().Created(); now.Before(made) {
 		now = made
 	}
-	next, err := manifest.GenerateKey(name, now)
+	next, err := manifest.GenerateKey(keyName(c), now)
 	if err != nil {
 		return err
 	}
@@ -296,10 +293,7 @@ func keyRevocation(c *invocation) error {
 		return err
 	}
 	defer st.Close()
-	key, err := st.SigningKey()
-	if errors.Is(err, fs.ErrNotExist) {
-		return noKey(c)
-	}
+	key, err := signingKey(c, st)
 	if err != nil {
 		return err
 	}
