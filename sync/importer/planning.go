@@ -1,9 +1,12 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 )
@@ -130,4 +133,51 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	}
 	p.Donor = in.isDonor()
 	return settlePending(ctx, im, in)
+}
+
+// planPackages compares the packages of all origins with PKGDIR.
+func (im *importer) planPackages(ctx context.Context) error {
+	p, err := im.newPlacements(payload.Package)
+	if err != nil {
+		return err
+	}
+	links := linkedDirs{}
+	have := &localIndex{dir: im.client.pkgdir}
+	for _, in := range im.origins {
+		for _, o := range in.offers(payload.Package, have) {
+			err := cmp.Or(checkEntry(o.entry, o.known, o.item.Size),
+				links.check(im.client.pkgdir, o.path))
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Package, path: o.path,
+				entry: o.entry, source: o.from}, err); err != nil {
+				return err
+			}
+		}
+	}
+	p.place()
+	return p.prune(ctx)
+}
+
+// planDistfiles compares the distfiles of all origins with DISTDIR, which is flat.
+func (im *importer) planDistfiles(ctx context.Context) error {
+	p, err := im.newPlacements(payload.Distfile)
+	if err != nil {
+		return err
+	}
+	for _, in := range im.origins {
+		for _, o := range in.offers(payload.Distfile, nil) {
+			var unfit error
+			if err := distdir.CheckName(o.path); err != nil {
+				unfit = &leftOutError{reason: fault.Text(err)}
+			} else if o.donor && p.otherHere(ctx, o) {
+				in.Plan.Superseded.Add(o.item.Size)
+				continue
+			}
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Distfile, path: o.path,
+				source: o.from}, unfit); err != nil {
+				return err
+			}
+		}
+	}
+	p.place()
+	return p.prune(ctx)
 }
