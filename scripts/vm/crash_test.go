@@ -120,12 +120,13 @@ type recording struct {
 	log   disk.Log
 	gens  []generation
 	asks  []generation // the requests of a client; the first one is none
+	turn  int          // before which the drive was pulled that it goes on with; 0: it begins anew
 
 	note     string // what import printed of the state at hand, if it brought nothing
 	repaired int    // second runs that needed fsck
 	overdue  func() bool
 	trials   *trials
-	looks    *trials // the host looks, too
+	looks    *trials // with the requests
 }
 
 // trials are the tries of one series: a drive in which a client sees what it saw

@@ -14,12 +14,8 @@ import (
 	"pkgsneak/scripts/vm/wire"
 )
 
-// askDir is a client that asks: its state, settings and installed packages. lookState is the host
-// that has accepted it and read none of its requests.
-const (
-	askDir    = "/t/asks"
-	lookState = "/t/looks"
-)
+// askDir is a client that asks: its state, settings and installed packages.
+const askDir = "/t/asks"
 
 // requestCommand writes a request with so many wishes.
 func requestCommand(wishes int) wire.Command {
@@ -30,13 +26,6 @@ func requestCommand(wishes int) wire.Command {
 	}
 	return wire.Command{Argv: argv, Unnamed: true,
 		Env: []string{"PORTAGE_CONFIGROOT=" + askDir, "ROOT=" + askDir}}
-}
-
-// lookCommand is the host reading what lies on the drive, without a word of it written down.
-func lookCommand() wire.Command {
-	c := exportCommand(program, "--pretend", "--allow-shrink")
-	c.Argv[slices.Index(c.Argv, hostState)] = lookState
-	return c
 }
 
 // furnishAsker makes the client that asks: it has the host's key, and an older package installed.
@@ -76,7 +65,7 @@ func recordLoop(t testing.TB, m *vm.Machine, f flavour) *recording {
 			r.asks = []generation{{}, ask(t, m, 0)}
 			export(t, m, program) // it reads who asks
 			must[string](t)(m.Sh(ctx, program+" clients accept asker --yes --state-dir "+hostState+
-				"; cp -a "+hostState+" "+lookState+"; cp -a "+askDir+"/state /t/asked1"))
+				"; cp -a "+askDir+"/state /t/asked1"))
 			r.asks = append(r.asks, ask(t, m, 1))
 			return
 		}
@@ -87,12 +76,12 @@ func recordLoop(t testing.TB, m *vm.Machine, f flavour) *recording {
 	})
 }
 
-// showAll tries a state: which generation does a client find there, and which request the host?
+// showAll tries a state: which generation does a client find there, and which request lies there?
 func (r *recording) showAll(s disk.State) (gen, asked int, reason string) {
 	try := wire.Try{Attach: wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below),
 		wire.Layer{Log: r.name, State: s})},
 		Mount: r.mount("", true), Reset: freshClient(),
-		Commands: []wire.Command{importCommand(), verifyCommand(), lookCommand()},
+		Commands: []wire.Command{importCommand(), verifyCommand()},
 		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"}}
 	tried, before := r.looks.try(r.t, r.m, try)
 	if tried.MountError != "" {
@@ -109,30 +98,27 @@ func (r *recording) showAll(s disk.State) (gen, asked int, reason string) {
 	return gen, asked, reason
 }
 
-// verdictOfBoth is what import, verify and the host's look made of a state.
+// verdictOfBoth is what import and verify made of a state.
 func (r *recording) verdictOfBoth(tried wire.Tried) (gen, asked int, reason string) {
 	if gen, reason = r.verdict(tried); reason != "" {
 		return gen, -1, fmt.Sprintf("%s (kernel: %q)", reason, tried.Kernel)
 	}
-	looked, err := result(tried.Results[2])
-	if err != nil {
-		return gen, -1, "export --pretend: " + err.Error()
-	}
-	if looked.Exit != 0 {
-		r.note += fmt.Sprintf(": the host's look ends with %d: %s", looked.Exit, looked.Error)
-	}
-	for _, a := range looked.Report.Asked {
+	verified, _ := result(tried.Results[1]) // verdict has read it, too
+	for _, a := range verified.Report.Asked {
 		i := slices.IndexFunc(r.asks, func(g generation) bool { return g.serial == a.Serial })
 		if a.Serial == 0 || a.State == "damaged" {
-			r.note += fmt.Sprintf(": the host reads %+v", a)
-		} else if i < 0 || a.State != "new" || a.Problem != "" {
-			return gen, -1, fmt.Sprintf("the host reads a request that nobody wrote: %+v", a)
+			r.note += fmt.Sprintf(": there is %+v", a)
+		} else if i < 0 || !readable(a.State) || a.Problem != "" {
+			return gen, -1, fmt.Sprintf("there is a request that nobody wrote: %+v", a)
 		} else {
 			asked = max(asked, i)
 		}
 	}
 	return gen, asked, ""
 }
+
+// readable reports whether a request that verify has found is whole, or was when a host blanked it.
+func readable(state string) bool { return state == "whole" || state == "taken" }
 
 // checkAll tries a state and returns a description of the fault: a generation or a request that was
 // committed is not there, or one that is neither old nor new.
@@ -161,22 +147,27 @@ func (r *recording) asking(p sampler) (states []disk.State) {
 		if a.begun < 0 {
 			continue
 		}
-		from := 0
-		for _, list := range [][]generation{r.gens, r.asks} {
-			for _, g := range list {
-				if g.committed < a.begun {
-					from = max(from, g.committed)
-				}
-			}
-		}
-		states = append(states, p.states(r.log, from, min(len(r.log), a.committed+4))...)
+		states = append(states, p.states(r.log, r.commitBefore(a),
+			min(len(r.log), a.committed+4))...)
 	}
 	return states
 }
 
+// commitBefore is where the last commit before a request ends in the log.
+func (r *recording) commitBefore(a *generation) (end int) {
+	for _, list := range [][]generation{r.gens, r.asks} {
+		for _, g := range list {
+			if g.committed < a.begun {
+				end = max(end, g.committed)
+			}
+		}
+	}
+	return end
+}
+
 // turnOf is the export that follows a state.
 func (r *recording) turnOf(s disk.State) int {
-	turn := 1
+	turn := max(1, r.turn)
 	for turn+1 < len(r.gens) && r.gens[turn+1].begun >= 0 && r.gens[turn+1].begun < s.Prefix {
 		turn++
 	}
@@ -194,7 +185,7 @@ func (r *recording) askOn(start disk.State, turn int) (*recording, string) {
 	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s/state; cp -a /t/asked%[2]d %[1]s/state",
 		askDir, turn)))
 	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "request", trials: r.trials,
-		looks: r.looks,
+		looks: r.looks, turn: turn,
 		below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
 	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below,
 		Record: next.name}))
@@ -224,8 +215,9 @@ func (r *recording) askOn(start disk.State, turn int) (*recording, string) {
 	return next, ""
 }
 
-// trip is what comes after a request that was pulled: the host exports, the client asks, and both
-// look; in the end the file system is checked and mended, and both look again.
+// trip is what comes after a request that was pulled: the host exports, the client asks, and a
+// client imports and verifies; in the end the file system is checked and mended, and it does so
+// again.
 type trip struct {
 	*recording
 	device string
@@ -272,7 +264,7 @@ func (p *trip) run() string {
 	return ""
 }
 
-// look shows the drive to a client that has nothing, and to the host.
+// look shows the drive to a client that has nothing, and lets it be verified.
 func (p *trip) look() string {
 	ctx := p.t.Context()
 	for _, c := range freshClient() {
@@ -282,7 +274,7 @@ func (p *trip) look() string {
 		return err.Error()
 	}
 	var reports []report
-	for _, c := range []wire.Command{importCommand(), verifyCommand(), lookCommand()} {
+	for _, c := range []wire.Command{importCommand(), verifyCommand()} {
 		rep, err := result(must[wire.Result](p.t)(p.m.Run(ctx, c)))
 		if err != nil {
 			ok(p.t, p.m.Unmount(ctx, drive))
@@ -297,13 +289,12 @@ func (p *trip) look() string {
 	if gen, reason := judge.judge(got, reports[0], reports[1]); gen != 1 {
 		return fmt.Sprintf("generation %d: %s%s", gen, reason, judge.note)
 	}
-	for _, a := range reports[2].Report.Asked {
-		if a.Serial == p.asked && a.State == "new" && a.Problem == "" {
+	for _, a := range reports[1].Report.Asked {
+		if a.Serial == p.asked && readable(a.State) && a.Problem == "" {
 			return ""
 		}
 	}
-	return fmt.Sprintf("the host reads %+v, and not the request %d",
-		reports[2].Report.Asked, p.asked)
+	return fmt.Sprintf("verify finds %+v, and not the request %d", reports[1].Report.Asked, p.asked)
 }
 
 // isClean reports whether a check of the file system finds nothing but that it was pulled.
@@ -354,27 +345,15 @@ func TestCrashReplayRequest(t *testing.T) {
 			r := recordLoop(t, m, f)
 			took := time.Since(began)
 			p := sampler{60, 20, 60, f.unit, rand.New(rand.NewPCG(29, 31))}
-			const trips, pulls, each = 6, 6, 12
+			const trips = 6
 			all, after, refused := newTally(), newTally(), 0
 			r.tryAsking(r.asking(p), trips, all, after)
 			r.tryTrips(r.log.WithoutOne(r.gens[1].committed, r.asks[1].committed), after)
-			for _, start := range disk.Sample(p.states(r.log, r.gens[1].committed,
-				r.gens[2].begun-1),
-				pulls) {
-				next, problem := r.askOn(start, 1)
-				if next == nil {
-					t.Errorf("%s: a request on the drive pulled in state %v: %s", f.name,
-						start, problem)
-					continue
-				}
-				if len(next.asks) == len(r.asks) ||
-					next.asks[len(next.asks)-1].begun < 0 {
-					refused++
-				}
-				q := sampler{unit: f.unit, r: p.r}
-				next.tryAsking(disk.Sample(q.states(next.log, 0, len(next.log)), each),
-					2, all, after)
-			}
+			refused += r.askAfterPulls(1, r.gens[1].committed, r.gens[2].begun-1, p, all, after)
+			// the third request has outgrown its files: the next one fits the other pair
+			outgrown := &r.asks[len(r.asks)-1]
+			refused += r.askAfterPulls(2, r.commitBefore(outgrown), outgrown.committed+8, p, all,
+				after)
 			for _, count := range []*tally{all, after} {
 				if tried, _ := count.all(); tried == 0 {
 					t.Errorf("%s: not one state was tried", f.name)
@@ -384,6 +363,27 @@ func TestCrashReplayRequest(t *testing.T) {
 				f.name, len(r.log), took.Seconds(), all, after, refused)
 		})
 	}
+}
+
+// askAfterPulls lets the client ask on the drive, pulled in a sample of the states of a part of the
+// log, and pulls it once more then. It returns how often the request was refused.
+func (r *recording) askAfterPulls(turn, from, to int, p sampler, all, after *tally) (refused int) {
+	r.t.Helper()
+	const pulls, each = 6, 12
+	for _, start := range disk.Sample(p.states(r.log, from, to), pulls) {
+		next, problem := r.askOn(start, turn)
+		if next == nil {
+			r.t.Errorf("%s: a request on the drive pulled in state %v: %s", r.flavour.name, start,
+				problem)
+			continue
+		}
+		if newest := next.asks[len(next.asks)-1]; newest.begun <= 0 {
+			refused++
+		}
+		q := sampler{unit: r.flavour.unit, r: p.r}
+		next.tryAsking(disk.Sample(q.states(next.log, 0, len(next.log)), each), 2, all, after)
+	}
+	return refused
 }
 
 // tryAsking checks states, and makes a trip with the drive in so many of them.
