@@ -99,6 +99,7 @@ func TestClassify(t *testing.T) {
 			"pkgsneak trust /mnt/usb --fingerprint AB"},
 		{"own key of another user", signed(trust.MineHidden), 12,
 			"as root: pkgsneak status /mnt/usb"},
+		{"own key that is damaged", signed(trust.MineDamaged), 12, "pkgsneak status"},
 		{"signature that is wrong", &trust.Refusal{Origin: "a",
 			Err: &manifest.SignatureError{Reason: "x"}}, 12, "pkgsneak export /mnt/usb"},
 		{"bad signature", &manifest.SignatureError{Reason: "x"}, 12, ""},

@@ -26,7 +26,7 @@ func (im *importer) load(ctx context.Context) (err error) {
 		return err
 	}
 	if im.trusted.Damaged != nil {
-		im.note("%v", im.trusted.Damaged)
+		im.note("%s", im.trusted.DamagedText())
 	}
 	if im.o.AcceptClock {
 		im.trusted.Now = im.m.Now()

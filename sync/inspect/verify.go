@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -85,8 +84,7 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions,
 		return nil, err
 	}
 	if k.Damaged != nil {
-		w.Notice(strings.Join(append([]string{fault.Text(k.Damaged)},
-			fault.Hints(k.Damaged, o.Drive)...), "; "))
+		w.Notice(k.DamagedText())
 	}
 	have, err := d.Origins()
 	if err != nil {

@@ -11,6 +11,7 @@
 //	Trusted      its key lies in the state directory
 //	Mine         this machine signs with it
 //	MineHidden   this machine exports under that name, with a key that this user may not read
+//	MineDamaged  this machine exports under that name, and a key of its own is damaged
 //	Former       this machine signed with it before it had another one: the next export signs anew
 //	Successor    a trusted key introduced it (a certification, on the drive): import --accept-rotation
 //	Retired      it was trusted here, and another key took its place, or the administrator took that back

@@ -23,6 +23,7 @@ const (
 	Trusted
 	Mine
 	MineHidden
+	MineDamaged
 	Former
 	Successor
 	Retired
@@ -32,7 +33,8 @@ const (
 	Unknown
 )
 
-var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "former", "successor", "retired",
+var stateNames = [...]string{"", "trusted", "mine", "mine-hidden",
+	"mine-damaged", "former", "successor", "retired",
 	"revoked", "expired", "never", "unknown"}
 
 // String returns the state's word in JSON.
@@ -62,11 +64,12 @@ type Signer struct {
 // words tell in short how a key stands to this machine.
 var words = [...]string{
 	Trusted: "trusted here", Mine: "this machine's own key",
-	MineHidden: "most likely this machine's own key, which this user may not read",
-	Former:     "a former key of this machine",
-	Successor:  "NOT trusted here, introduced by a trusted key",
-	Retired:    "trusted here NO LONGER",
-	Revoked:    "REVOKED by its owner", Expired: "EXPIRED", Never: "not wanted here",
+	MineHidden:  "most likely this machine's own key, which this user may not read",
+	MineDamaged: "most likely this machine's own key, which is damaged here",
+	Former:      "a former key of this machine",
+	Successor:   "NOT trusted here, introduced by a trusted key",
+	Retired:     "trusted here NO LONGER",
+	Revoked:     "REVOKED by its owner", Expired: "EXPIRED", Never: "not wanted here",
 	Unknown: "NOT trusted here", NoSigner: "not known",
 }
 
@@ -83,6 +86,8 @@ func (s Signer) Sentence() string {
 		return fmt.Sprintf("signed by this machine's own key %s", key)
 	case MineHidden:
 		return fmt.Sprintf("signed by the key %s; this machine exports as %q too, with a key that this user may not read", key, s.Name)
+	case MineDamaged:
+		return fmt.Sprintf("signed by the key %s; this machine exports as %q too, with a key that is damaged", key, s.Name)
 	case Former:
 		if s.Reason != "" {
 			return fmt.Sprintf("signed by the key %s, a former one of this machine: %s",
@@ -132,6 +137,8 @@ func (s Signer) Advice(place string) (do, command string) {
 	switch s.State {
 	case MineHidden:
 		return "as root", "pkgsneak status " + place
+	case MineDamaged:
+		return "which key of this machine is damaged, and the way out", "pkgsneak status"
 	case Former:
 		if s.Name != "" {
 			place += " --name " + fault.Quote(s.Name)
@@ -251,6 +258,10 @@ func (v View) judgeClaim(claimed, name string) Signer {
 	}
 	if v.Hidden && name != "" && slices.Contains(v.exports, name) {
 		s.State = MineHidden
+		return s
+	}
+	if v.Damaged != nil && name != "" && slices.Contains(v.exports, name) {
+		s.State = MineDamaged
 		return s
 	}
 	s.Before, s.Withdrawn = v.keyBefore(s.Key, name)

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/state"
 )
 
@@ -69,6 +71,12 @@ func (v *View) readFormer(st *state.Dir) {
 	for _, key := range retired {
 		v.Former = append(v.Former, key.Public())
 	}
+}
+
+// DamagedText is Damaged with the ways out, in one line.
+func (v View) DamagedText() string {
+	return strings.Join(append([]string{fault.Text(v.Damaged)}, fault.Hints(v.Damaged, "")...),
+		"; ")
 }
 
 // ReplacedBy returns the key that took the place of another one here; "" if none did.
