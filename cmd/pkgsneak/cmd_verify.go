@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,6 +14,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
@@ -95,7 +99,8 @@ func (c verifyText) verified(o *inspect.OriginVerify) int {
 	return exitDone
 }
 
-// findings names what is not as it was signed.
+// findings names what is not as it was signed. A file whose name is taken has a way out of its
+// own: an export would not write that file.
 func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	found := false
 	list := func(what string, items []payload.Item) {
@@ -108,9 +113,18 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 			c.out.alert("    %s", join(it.Path, it.Reason))
 		}
 	}
-	list("damaged or missing", o.Damaged())
-	if len(o.Damaged()) > 0 {
-		place := shellWord(c.args[0])
+	taken := func(name string) bool { return slices.Contains(o.InTheWay, name) }
+	place := shellWord(c.args[0])
+	list("something else has the name of a file", named(o.InTheWay))
+	for _, name := range o.InTheWay {
+		c.out.hint("move " + shellWord(filepath.Join(c.args[0], layout.TreeDir, o.Dir, name)) +
+			" away; then, on the build host: pkgsneak export " + place + " --repair")
+	}
+	bad := slices.DeleteFunc(o.Damaged(), func(it payload.Item) bool {
+		return taken(it.Path)
+	})
+	list("damaged or missing", bad)
+	if len(bad) > 0 {
 		c.out.hint("on the build host: pkgsneak export " + place + " --repair; " +
 			trust.Abandoned(o.Dir, place))
 	}
@@ -119,8 +133,13 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	}
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))
-	list("of an older generation, which the next export renews", named(o.Stale))
-	list("not valid, and the other one is; the next export renews it", named(o.Copies))
+	list("of an older generation, which the next export renews",
+		named(slices.DeleteFunc(slices.Clone(o.Stale), taken)))
+	list("not valid, and the other one is; the next export renews it",
+		named(slices.DeleteFunc(slices.Clone(o.Copies), func(problem string) bool {
+			name, _, _ := strings.Cut(problem, ":")
+			return taken(name)
+		})))
 	return found
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -207,6 +208,19 @@ func where(it layout.Item, damaged *DamagedError) string {
 		}
 	}
 	return it.Stored[0].Path
+}
+
+// InTheWay lists the files of an origin that can have one name only, and whose name something else
+// has: a directory or a link, which is a person's. No export writes them before it is moved away.
+func InTheWay(d *Drive, dir string) (names []string) {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
+		layout.PackagesFile, layout.LayoutFile} {
+		fi, err := d.root.Lstat(path.Join(dir, name))
+		if err == nil && !fi.Mode().IsRegular() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // entries looks whether the catalogue has an entry of each package: without one

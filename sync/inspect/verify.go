@@ -50,6 +50,8 @@ type OriginVerify struct {
 	Unreadable []payload.Item `json:"unreadable"`
 	// of the two manifest copies, those that are not valid
 	Copies []string `json:"slots"`
+	// files whose name something else has, which is to be moved away
+	InTheWay []string `json:"in_the_way"`
 	// why the generation is not to be believed, or cannot be read at all
 	Problem string `json:"problem,omitempty"`
 	Err     error  `json:"-"`
@@ -186,7 +188,8 @@ func ownKeys(st *state.Dir) map[string]bool {
 func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {
 	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{},
-		Unreadable: []payload.Item{}, Copies: []string{}}
+		Unreadable: []payload.Item{}, Copies: []string{},
+		InTheWay: append([]string{}, drive.InTheWay(d, dir)...)}
 	seen, err := k.Load(d, dir, offered)
 	switch {
 	case drive.Unanswered(err):
