@@ -128,7 +128,7 @@ func (s *Store) client(id string) (*Client, error) {
 		return nil, err
 	}
 	var c Client
-	if err := decode(data, &c); err != nil {
+	if err := cmp.Or(fault.CheckNewer(data, format), decode(data, &c)); err != nil {
 		return nil, &FileError{path.Join(s.dir, name), err, id}
 	}
 	if err := c.check(id); err != nil {

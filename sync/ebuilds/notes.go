@@ -163,6 +163,9 @@ func (n *Notes) parse(data []byte) error {
 	if len(data) > maxNotes {
 		return fmt.Errorf("longer than %d bytes", maxNotes)
 	}
+	if err := fault.CheckNewer(data, notesFormat); err != nil {
+		return err
+	}
 	var file notesFile
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(&file); err != nil {

@@ -1,6 +1,8 @@
 package fault
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -23,6 +25,30 @@ func CheckFormat(format, known int) error {
 		return &NewerError{format, known}
 	case format < 1:
 		return fmt.Errorf("format %d", format)
+	}
+	return nil
+}
+
+// CheckNewer returns a *NewerError if a JSON object tells a format above the known one, whatever
+// else it has: another shape than this program reads, or no end.
+func CheckNewer(object []byte, known int) error {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return nil
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return nil
+		}
+		var format int
+		if name == "format" && json.Unmarshal(value, &format) == nil && format > known {
+			return &NewerError{format, known}
+		}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/depend"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/resolve"
@@ -180,6 +181,14 @@ type FormatError struct{ Format int }
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("the request has format %d, this program reads up to %d: use a newer pkgsneak", e.Format, Format)
 }
+
+// Hints tell who can read it.
+func (e *FormatError) Hints(string) []string {
+	return []string{"install the newer pkgsneak here, too; nothing is wrong with the request"}
+}
+
+// Unwrap gives what it is among all formats.
+func (e *FormatError) Unwrap() error { return &fault.NewerError{Format: e.Format, Known: Format} }
 
 // Parse reads and checks a request. Every request that it accepts can be written by Marshal.
 func Parse(data []byte) (*Record, error) {

@@ -3,6 +3,7 @@ package state
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ func parseLines[Line interface{ edge() edges }](data []byte, format formatRecord
 		}
 		var l Line
 		if err := parseLine(text, &l); err != nil {
+			if line == 1 {
+				err = cmp.Or(checkNewer(text, format), err)
+			}
 			return line, err
 		}
 		e := l.edge()
@@ -78,6 +82,19 @@ func parseLines[Line interface{ edge() edges }](data []byte, format formatRecord
 		return 0, errors.New("the end is missing")
 	}
 	return 0, nil
+}
+
+// checkNewer returns a *fault.NewerError for a first line that tells a higher version, whatever
+// else it tells.
+func checkNewer(text []byte, format formatRecord) error {
+	var head struct {
+		Format formatRecord `json:"format"`
+	}
+	if json.Unmarshal(text, &head) != nil || head.Format.Name != format.Name ||
+		head.Format.Version <= format.Version {
+		return nil
+	}
+	return fault.CheckFormat(head.Format.Version, format.Version)
 }
 
 func parseLine(text []byte, line any) error {
