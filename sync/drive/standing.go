@@ -55,10 +55,7 @@ func (e *NewerError) Error() string {
 }
 
 // Hints names the programs that can read it.
-func (e *NewerError) Hints(drive string) []string {
-	return []string{"use the pkgsneak that wrote it, or a newer one: " + drive + "/" +
-		layout.TreeDir + "/ORIGIN/" + layout.BinDir + " has one"}
-}
+func (e *NewerError) Hints(drive string) []string { return layout.NewerHints(drive) }
 
 // As finds the *FormatError that it may be made of. The other reasons are about trust elsewhere;
 // here the signature is good.

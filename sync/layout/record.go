@@ -185,6 +185,15 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("the generation has format %d, this program knows up to %d: use a newer pkgsneak", e.Format, RecordFormat)
 }
 
+// Hints are NewerHints.
+func (e *FormatError) Hints(drive string) []string { return NewerHints(drive) }
+
+// NewerHints name the programs that can read what a newer one wrote to a drive.
+func NewerHints(drive string) []string {
+	return []string{"use the newer pkgsneak that wrote it: " + drive + "/" + TreeDir + "/ORIGIN/" +
+		BinDir + " has one"}
+}
+
 // ParseRecord reads and checks a record. Every record that it accepts can be written by Marshal.
 func ParseRecord(data []byte) (*Record, error) {
 	if len(data) > MaxRecord {
