@@ -91,13 +91,18 @@ func TestOldFormats(t *testing.T) {
 				p.Files = append(p.Files, filepath.Join(formatsDir(t), "trees.txt"))
 			}
 			p.Cmds["newer"] = newerCmd
-			p.Cmds["unpack"] = func(ts *testscript.TestScript, neg bool, args []string) {
-				wantArgs(ts, neg, args, 0)
-				ts.Check(ts.Exec("tar", "--extract", "--file", archive))
-				movedTo(ts, formatsPlace, ts.Getenv("WORK"))
-			}
+			p.Cmds["unpack"] = unpackCmd(archive)
 			testscript.Run(t, p)
 		})
+	}
+}
+
+// unpackCmd unpacks an archive where the story is.
+func unpackCmd(archive string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		wantArgs(ts, neg, args, 0)
+		ts.Check(ts.Exec("tar", "--extract", "--file", archive))
+		movedTo(ts, formatsPlace, ts.Getenv("WORK"))
 	}
 }
 
