@@ -156,7 +156,7 @@ func TestFormatsPageIsCurrent(t *testing.T) {
 		{"sync/layout/facts.go", `FactsVersion += (\d+)`, `facts \| %s \|`},
 		{"sync/request/record.go", `Format = (\d+)`, `request \| %s \|`},
 		{"sync/request/code.go", `codeFormat  = (\d+)`, `receipt code \| %s \|`},
-		{"sync/state/memory.go", `memoryVersion = (\d+)`, `memory of a machine \| %s \|`},
+		{"sync/state/memory.go", `"pkgsneak memory", (\d+)`, `memory of a machine \| %s \|`},
 		{"sync/state/imports.go", `imports", version: (\d+)`, `imports, pending \| %s \|`},
 		{"sync/state/decisions.go", `version: (\d+)`, `decisions, .*\| %s \|`},
 		{"sync/state/renew.go", `version: (\d+)`, `.*, renewed, .*\| %s \|`},
