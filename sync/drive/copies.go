@@ -20,7 +20,7 @@ var errBlank = fmt.Errorf("blank: %w", manifest.ErrNotSigned)
 // ManifestCopy is one of the two copies of an origin's manifest, as it was read.
 type ManifestCopy struct {
 	State  CopyState
-	Text   []byte // without the room
+	Text   []byte // without the padding
 	Signed *manifest.Signed
 
 	newlines bool // it has nothing else; StandingOf looks

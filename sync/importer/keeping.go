@@ -24,7 +24,7 @@ import (
 // replaces or removes is kept in a directory of the same Store (durable.Keeper), and what it
 // changes is noted before any name does (state.Undo). A run that is ended leaves the note open; the
 // next one goes on with it, so that an undo leads to before the first of them. Nothing of this ever
-// ends an import: where it fails, or takes the room that an import needs, it is given up and told.
+// ends an import: where it fails, or takes the space that an import needs, it is given up and told.
 
 // readUndo reads what is remembered, with or without the files. An odd file is begun anew.
 func readUndo(op *operation, read func(*state.Dir) (*state.Undo, error)) error {
