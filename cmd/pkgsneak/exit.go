@@ -262,7 +262,7 @@ func keyHints(err error, drive string) []string {
 	case errors.As(err, &unknown):
 		return []string{fmt.Sprintf("compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", drive)}
 	case errors.As(err, &state):
-		return []string{fmt.Sprintf("on the build host: pkgsneak key rotate, and export again; or, if its key was renewed: pkgsneak trust %s --fingerprint %s", drive, state.Fingerprint)}
+		return []string{fmt.Sprintf("if this machine's clock is right, on the build host: pkgsneak key rotate, and export again; or, if its key was renewed: pkgsneak trust %s --fingerprint %s", drive, state.Fingerprint)}
 	}
 	return nil
 }

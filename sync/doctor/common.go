@@ -13,6 +13,7 @@ import (
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -85,15 +86,28 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 			return
 		}
 	}
-	weight := Wrong
+	weight, fix := Wrong, []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}
 	if e.is(Host) {
 		weight = Broken
+	}
+	if !e.now.Before(trust.NotBefore) && least.After(e.now.Add(trust.MaxAhead)) {
+		fix = append(fix, e.ifTheClockIsRight())
 	}
 	l.tell(Finding{Topic: "clock", Weight: weight,
 		What: fmt.Sprintf("the clock says %s, but it is at least %s",
 			fault.Time(e.now), fault.Time(least)),
 		Why: "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
-		Fix: []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
+		Fix: fix})
+}
+
+// ifTheClockIsRight leads out where not this clock is wrong, but one by which something was signed.
+func (e *facts) ifTheClockIsRight() Fix {
+	if e.is(Host) {
+		return Fix{Do: "or, if this clock is right and one was far ahead at an export: run",
+			Lines: []string{"pkgsneak key renew"}}
+	}
+	return Fix{Do: "or, if this clock is right and the build host's was far ahead: run",
+		Lines: []string{"pkgsneak import DRIVE --accept-clock"}}
 }
 
 // directories looks at PKGDIR, and at DISTDIR of a host: is it there, a directory, writable, and

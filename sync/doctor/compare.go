@@ -23,6 +23,7 @@ import (
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
@@ -88,6 +89,16 @@ func (e *driveRules) anyKey(d *drive.Drive) (manifest.Ring, error) {
 	return ring, nil
 }
 
+// isFormerName reports whether an origin is one of this machine's that goes on under another name:
+// its numbers may be of a clock that was wrong.
+func (e *driveRules) isFormerName(o *inspect.OriginStatus) bool {
+	if !o.Mine || e.st == nil {
+		return false
+	}
+	now, err := state.RenewedAs(e.st, state.OriginID{Name: o.Name})
+	return err == nil && now != ""
+}
+
 func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring,
 	o *inspect.OriginStatus) error {
 	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, SignerState: o.SignerState,
@@ -102,7 +113,9 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		c.Problem = trust.Reason(o.Err)
 		return nil
 	}
-	judgeClock(e.facts, e.findings, o.Signed)
+	if !e.isFormerName(o) {
+		judgeClock(e.facts, e.findings, o.Signed)
+	}
 	if o.Mine {
 		return nil
 	}

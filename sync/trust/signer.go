@@ -163,7 +163,7 @@ func (s Signer) Advice(place string) (do, command string) {
 			return "if this machine's clock is right", "pkgsneak import " + place +
 				" --accept-clock"
 		}
-		return "on the build host: pkgsneak key rotate, and export again; or, if its key was renewed", fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+		return "if this machine's clock is right, on the build host: pkgsneak key rotate, and export again; or, if its key was renewed", fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
 	case Never:
 		return "if it is wanted after all, " +
 			compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
