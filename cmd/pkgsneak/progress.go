@@ -40,6 +40,6 @@ func (c *invocation) watcher() (watch progress.Watcher, done func()) {
 
 func (c *invocation) notices(m progress.Message) {
 	if text, ok := m.(progress.Notice); ok {
-		c.out.notice("%s", text)
+		c.out.notice("%s", c.out.repeated([]string{string(text)})[0])
 	}
 }

@@ -18,7 +18,8 @@ var placing = []string{"state-dir", "pkgdir", "distdir"}
 var decisions = map[string][]string{
 	"import": {"accept-future", "accept-rotation", "allow-older", "allow-shrink", "any-arch",
 		"any-cpu", "no-distfiles", "no-packages", "prune", "replace"},
-	"export": {"allow-shrink", "any-directory", "name", "no-distfiles", "no-packages"},
+	"export":  {"allow-shrink", "any-directory", "name", "no-distfiles", "no-packages"},
+	"request": {"any-directory", "minimal", "name", "no-distfiles"},
 }
 
 // repeats are the flags of a run that hints repeat.
