@@ -79,18 +79,15 @@ func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) 
 	if err != nil {
 		return "", err
 	}
-	for _, entry := range entries {
-		if entry.Name() == name && entry.IsDir() {
-			switch as, err := mayBegin(d, name, ring, now); {
-			case err != nil:
-				return "", err
-			case as:
-				return name, nil
-			}
-		}
-		return long, layout.CheckOriginName(long)
+	if len(entries) == 0 {
+		return name, nil
 	}
-	return name, nil
+	if first := entries[0]; first.Name() == name && first.IsDir() {
+		if may, err := mayBegin(d, name, ring, now); err != nil || may {
+			return name, err
+		}
+	}
+	return long, layout.CheckOriginName(long)
 }
 
 // mayBegin reports whether an origin of which there is no generation may begin in a directory. One
