@@ -145,7 +145,8 @@ var answers = map[fault.Class]struct {
 		hint: "plug it in, mount it and run the same command again"},
 	fault.Failing: {code: exitGone},
 	fault.Space: {code: exitSpace, message: spaceMessage,
-		hint: "free some space there, and run the same command again"},
+		hint: "free some space there, and run the same command again; where df shows some, inodes " +
+			"are used up (df -i): remove some files"},
 	fault.Permission: {code: exitFailed},
 	fault.Exhausted: {code: exitFailed,
 		hint: "ulimit -n 1024, or end other programs, and run the same command again"},

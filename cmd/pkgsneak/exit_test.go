@@ -66,6 +66,8 @@ func TestClassify(t *testing.T) {
 			"the drive has b, c"},
 		{"no room before the first byte", &volume.SpaceError{Where: "/p",
 			Fits: payload.Tally{Files: 2, Bytes: 2048}}, 15, "free some space"},
+		{"no inodes on the drive", fmt.Errorf("x: %w", &drive.SpaceError{NoInodes: true}), 15,
+			"df -i /mnt/usb counts"},
 		{"no room on the drive", fmt.Errorf("x: %w", &drive.SpaceError{}), 15, "free some space"},
 		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15,
 			"free some space"},

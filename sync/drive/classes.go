@@ -56,6 +56,15 @@ func (e *ReadOnlyError) Hints(drive string) []string {
 // Class is fault.Space.
 func (e *SpaceError) Class() fault.Class { return fault.Space }
 
+// Hints are about inodes: for room there is a common one.
+func (e *SpaceError) Hints(drive string) []string {
+	if !e.NoInodes {
+		return nil
+	}
+	return []string{"remove files there, of whatever size, and run the same command again; df -i " +
+		drive + " counts"}
+}
+
 // Class is fault.Failing.
 func (e *PullDamageError) Class() fault.Class { return fault.Failing }
 

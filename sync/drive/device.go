@@ -171,7 +171,7 @@ func (d *Mounted) Classify(op, path string, err error) error {
 		return e
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		space, _ := d.Space()
-		return &SpaceError{Path: path, Free: space.Free}
+		return &SpaceError{Path: path, Free: space.Free, NoInodes: space.NoInodes}
 	case errors.Is(err, syscall.EFBIG):
 		return &LimitError{Path: path, Err: fault.Bare(err)}
 	}

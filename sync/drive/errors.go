@@ -94,9 +94,14 @@ func (e *ReadOnlyError) Unwrap() error { return e.Err }
 type SpaceError struct {
 	Path       string
 	Need, Free int64 // bytes
+	NoInodes   bool  // there may be room, but not for another file
 }
 
 func (e *SpaceError) Error() string {
+	if e.NoInodes {
+		return fmt.Sprintf("writing %q: no inodes left on the drive, so that no file can be made (%d bytes free)",
+			e.Path, e.Free)
+	}
 	if e.Need == 0 {
 		return fmt.Sprintf("writing %q: no space left on the drive (%d bytes free)", e.Path, e.Free)
 	}

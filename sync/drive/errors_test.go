@@ -113,6 +113,8 @@ func TestWords(t *testing.T) {
 		{&ReadOnlyError{Op: "making", Path: "a"}, `making "a": the drive is mounted read-only`},
 		{&ReadOnlyError{Op: "making", Path: "a", Turned: true},
 			`making "a": the drive has turned read-only (the kernel found damage on it)`},
+		{&SpaceError{Path: "a", Free: 5, NoInodes: true},
+			`writing "a": no inodes left on the drive, so that no file can be made (5 bytes free)`},
 		{&SpaceError{Path: "a", Free: 5}, `writing "a": no space left on the drive (5 bytes free)`},
 		{&SpaceError{Path: "a", Need: 7, Free: 5}, `no space on the drive: 7 bytes needed, 5 free`},
 		{&LimitError{Path: "a", Err: syscall.EFBIG},

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
@@ -109,6 +110,32 @@ func TestImportOnAFullDisk(t *testing.T) {
 	if _, err := os.Lstat(staging); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("staging is left: %v", err)
 	}
+}
+
+// A file system may have room and no inodes. The way out is another one than that of a full drive:
+// any files that are removed there help.
+func TestDriveWithoutInodes(t *testing.T) {
+	host, at := newMachine(t, "host", epoch), filepath.Join(t.TempDir(), "drive")
+	smallDisk(t, at, "16m,nr_inodes=72")
+	for i := range 30 {
+		name := string(rune('A' + i))
+		if i < 20 {
+			write(t, filepath.Join(host.DISTDIR, name), name)
+		}
+		write(t, filepath.Join(at, "foreign", name), name)
+	}
+	_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: at}, nil)
+	var space *drive.SpaceError
+	if !errors.As(err, &space) || !space.NoInodes || space.Free == 0 {
+		t.Fatalf("without inodes: %v", err)
+	}
+	if hints := strings.Join(fault.Hints(err, at), "; "); !strings.Contains(hints, "df -i "+at) {
+		t.Errorf("the hints are %q", hints)
+	}
+	if err := os.RemoveAll(filepath.Join(at, "foreign")); err != nil {
+		t.Fatal(err)
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: at})
 }
 
 // The kernel may report only while it is copied that the disk is full: somebody else fills it.

@@ -13,6 +13,9 @@ type Space struct {
 	Free    int64 // bytes that this user may still write
 	Total   int64 // bytes of the file system
 	Cluster int64 // bytes; a file takes whole clusters
+	// NoInodes: no further file can be made, however much is free. Where inodes are made as they
+	// are needed (vfat, btrfs) nobody counts them.
+	NoInodes bool
 }
 
 // Need is what files of these sizes take on the drive, whole clusters each.
@@ -37,7 +40,8 @@ func SpaceOf(st *unix.Statfs_t) Space {
 	if unit <= 0 {
 		unit = int64(st.Bsize)
 	}
-	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit}
+	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit,
+		NoInodes: st.Files > 0 && st.Ffree == 0}
 }
 
 // SpaceAt asks the file system of path for its space.
