@@ -9,6 +9,10 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 )
@@ -73,4 +77,33 @@ func TestPutSideBySide(t *testing.T) {
 		t.Fatalf("%d files were given up and %d carried", gone, len(h.files))
 	}
 	checkHolds(t, h, mount).Close()
+}
+
+// A session keeps a second one away until it is over, and not longer: a program that was started
+// meanwhile inherits the descriptor, and has it until its image is replaced.
+func TestLockEndsWithTheSession(t *testing.T) {
+	mount := tempDir(t)
+	mustExport(t, small(), mount)
+	d, err := drive.Open(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	first, second := newSession(d, "host", nil), newSession(d, "host", nil)
+	if err := first.takeLock(); err != nil {
+		t.Fatal(err)
+	}
+	inherited, err := unix.FcntlInt(first.lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	if err := second.takeLock(); !errors.Is(err, durable.ErrLocked) {
+		t.Errorf("while the first has it: %v", err)
+	}
+	first.release()
+	if err := second.takeLock(); err != nil {
+		t.Errorf("after the first: %v", err)
+	}
+	second.release()
 }

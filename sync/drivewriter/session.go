@@ -85,6 +85,8 @@ func (s *session) release() {
 		s.root = nil
 	}
 	if s.lock != nil {
+		// a program that is just being started has the descriptor, too, until it runs
+		_ = unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
 		s.lock.Close()
 		s.lock = nil
 	}
