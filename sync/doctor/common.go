@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,14 +101,27 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 		Fix: fix})
 }
 
-// ifTheClockIsRight leads out where not this clock is wrong, but one by which something was signed.
+// ifTheClockIsRight leads out where not this clock is wrong, but one by which something was signed:
+// this machine's, at an export, or a build host's.
 func (e *facts) ifTheClockIsRight() Fix {
-	if e.is(Host) {
-		return Fix{Do: "or, if this clock is right and one was far ahead at an export: run",
+	if e.hasExportedAhead() {
+		return Fix{Do: "or, if this clock is right and was far ahead at an export: run",
 			Lines: []string{"pkgsneak key renew"}}
 	}
-	return Fix{Do: "or, if this clock is right and the build host's was far ahead: run",
+	return Fix{Do: `or, if this clock is right and that of a build host was far ahead: there "pkgsneak key renew" and export again, and here run`,
 		Lines: []string{"pkgsneak import DRIVE --accept-clock"}}
+}
+
+// hasExportedAhead reports whether the last export as any of this machine's origins was far ahead
+// of the clock.
+func (e *facts) hasExportedAhead() bool {
+	if e.st == nil {
+		return false
+	}
+	return slices.ContainsFunc(e.st.Origins(), func(name string) bool {
+		last, _ := e.st.Exported(name)
+		return time.Unix(last.Serial, 0).After(e.now.Add(trust.MaxAhead))
+	})
 }
 
 // directories looks at PKGDIR, and at DISTDIR of a host: is it there, a directory, writable, and
