@@ -216,11 +216,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		c.selection(p)
 	}
 	c.leftOut(left(r.Pretended, p.LeftOut, r.LeftOut))
-	if len(r.Refused) > 0 {
-		c.out.warn("refused by the rules of this version, and left on the drive, where clients refuse them too: %s",
-			tally(payload.Count(r.Refused), "package"))
-		c.reasons(r.Refused)
-	}
+	tellRefused(c.invocation, r.Refused)
 	for _, n := range r.Notices {
 		c.out.notice("%s %s", bold("note:"), n)
 	}

@@ -125,4 +125,5 @@ func (c *invocation) watchExported(place string, r *exporter.ExportReport, err e
 			kinds(r.Copied), c.generation(r.Serial))
 	}
 	c.leftOut(r.LeftOut)
+	tellRefused(c, r.Refused)
 }

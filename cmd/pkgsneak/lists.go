@@ -47,6 +47,16 @@ func (c *invocation) leftOut(items []payload.Item) {
 	c.reasons(items)
 }
 
+// tellRefused names the packages that an export has found to be refused, which stay on the drive.
+func tellRefused(c *invocation, items []payload.Item) {
+	if len(items) == 0 {
+		return
+	}
+	c.out.warn("refused by the rules of this version, and left alone on the drive: %s",
+		tally(payload.Count(items), "package"))
+	c.reasons(items)
+}
+
 // reasons names files below a warning, each with its reason, and each hint once.
 func (c *invocation) reasons(items []payload.Item) {
 	named := 0

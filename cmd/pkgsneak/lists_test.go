@@ -53,6 +53,10 @@ func TestManyRefusedPackages(t *testing.T) {
 	if lines := strings.Count(text, "\n"); lines != 4 {
 		t.Errorf("%d lines: %q", lines, text)
 	}
+	stderr.Reset()
+	if c.watchExported("usb", r, nil); stderr.String() != text {
+		t.Errorf("a watch says %q", stderr.String())
+	}
 	c.out.verbose = true
 	stderr.Reset()
 	if c.exportSummary(r); strings.Count(stderr.String(), ".xpak") != 500 {

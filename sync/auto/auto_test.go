@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
@@ -621,6 +622,27 @@ func TestRunLeavesText(t *testing.T) {
 		nil); err != nil || len(r.Origins) != 1 || len(r.Origins[0].Undeclared) > 0 ||
 		r.Origins[0].Err != nil {
 		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+// A run without a person names the packages that are refused and stay on the drive, as one with a
+// person does.
+func TestRefusedPackagesAreTold(t *testing.T) {
+	e := &exporter.ExportReport{Unchanged: true, Refused: []payload.Item{{Kind: payload.Package,
+		Path: "a/b-1.xpak", Reason: "no image"}}}
+	r := &runner{m: newMachine(t, "host"), result: &Result{Export: e}}
+	for _, unchanged := range []bool{true, false} {
+		e.Unchanged = unchanged
+		if s := exportWords(e); !strings.HasSuffix(s, ", 1 package here is refused") {
+			t.Errorf("got %q", s)
+		}
+		if s := r.text(nil); !strings.HasSuffix(s, "on the drive:\n\"a/b-1.xpak\": no image\n") {
+			t.Errorf("got %q", s)
+		}
+	}
+	e.Refused = nil
+	if s := r.text(nil); strings.Contains(s, "refused") {
+		t.Errorf("got %q", s)
 	}
 }
 

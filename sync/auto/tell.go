@@ -76,13 +76,24 @@ func (r *Result) pullWords() string {
 func exportWords(e *exporter.ExportReport) string {
 	if e.Unchanged {
 		return fmt.Sprintf("nothing has changed since the last export as %q", e.Plan.Origin) +
-			leftWords(len(e.LeftOut))
+			leftWords(len(e.LeftOut)) + refusedWords(len(e.Refused))
 	}
 	s := fmt.Sprintf("exported %s as %q", files(len(e.Copied)), e.Plan.Origin)
 	if n := len(e.Removed); n > 0 {
 		s += fmt.Sprintf(", removed %s", files(n))
 	}
-	return s + leftWords(len(e.LeftOut))
+	return s + leftWords(len(e.LeftOut)) + refusedWords(len(e.Refused))
+}
+
+// refusedWords are about the packages that an export found to be refused, and left on the drive.
+func refusedWords(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return ", 1 package here is refused"
+	}
+	return fmt.Sprintf(", %d packages here are refused", n)
 }
 
 func importWords(i *importer.ImportReport) string {
@@ -229,10 +240,10 @@ func (r *runner) text(failed error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pkgsneak on %s, %s\n\n", r.m.Hostname,
 		fault.Time(r.m.Now()))
-	var left []payload.Item
+	var left, refused []payload.Item
 	if e := r.result.Export; e != nil {
 		b.WriteString(exportWords(e) + "\n")
-		left = append(left, e.LeftOut...)
+		left, refused = append(left, e.LeftOut...), e.Refused
 	}
 	if i := r.result.Import; i != nil {
 		b.WriteString(importWords(i) + "\n")
@@ -246,15 +257,21 @@ func (r *runner) text(failed error) string {
 	if failed != nil {
 		fmt.Fprintf(&b, "failed: %v\n", failed)
 	}
-	if len(left) > 0 {
-		b.WriteString("\nleft out:\n")
+	writeItems(&b, "left out", left)
+	writeItems(&b, "refused by the rules of this version, and left alone on the drive", refused)
+	return b.String()
+}
+
+// writeItems lists files under a heading, each with its reason.
+func writeItems(b *strings.Builder, heading string, items []payload.Item) {
+	if len(items) > 0 {
+		fmt.Fprintf(b, "\n%s:\n", heading)
 	}
-	for n, it := range left {
+	for n, it := range items {
 		if n == resultLines {
-			fmt.Fprintf(&b, "and %s more\n", files(len(left)-n))
+			fmt.Fprintf(b, "and %s more\n", files(len(items)-n))
 			break
 		}
-		fmt.Fprintf(&b, "%q: %s\n", it.Path, it.Reason)
+		fmt.Fprintf(b, "%q: %s\n", it.Path, it.Reason)
 	}
-	return b.String()
 }

@@ -152,11 +152,13 @@ func (j *task) lookThrough(ctx context.Context, dir *payloadDir,
 	return v
 }
 
-// noteRefused names a package of the host that is refused. The drive has it, or another file of
-// that name and size.
+// noteRefused names a package of the host that is refused. The drive has it, which clients refuse,
+// too, or another file of that name and size, which may be good.
 func noteRefused(x *exporter, it payload.Item, why *state.Refusal) {
 	it.Reason, it.Hint = why.Reason, hintRefused
-	if why.Sum != x.next.current[it.Key()].Sum {
+	if why.Sum == x.next.current[it.Key()].Sum {
+		it.Reason += "; clients will refuse it, too"
+	} else {
 		it.Reason += "; the drive has another file of that name"
 	}
 	x.report.Refused = append(x.report.Refused, it)

@@ -244,7 +244,8 @@ func TestOldChecksAreRenewed(t *testing.T) {
 		a.resign(func(s *statement) { s.pretend(a, victim, data); older(s) })
 		r := export(a)
 		if len(r.Refused) != 1 || r.Refused[0].Path != victim || r.Refused[0].Size == 0 ||
-			r.Refused[0].Reason == "" || !strings.Contains(r.Refused[0].Hint, "built again") {
+			r.Refused[0].Reason != "no image; clients will refuse it, too" ||
+			!strings.Contains(r.Refused[0].Hint, "built again") {
 			t.Errorf("refused %v", r.Refused)
 		}
 		a.refusedAsBefore(r.Refused)
