@@ -5,9 +5,10 @@ import (
 	"io"
 )
 
-// Rules is the number of the rules that Check goes by. It grows whenever Check
-// would refuse a package that it accepted before, so that a remembered verdict
-// can be told from one of today.
+// Rules is the number of the rules that Read and Check go by. It grows whenever
+// one of them would refuse a package that it accepted before, or accept one that
+// it refused, so that a remembered verdict, of either kind, can be told from one
+// of today.
 const Rules = 2
 
 // Read reads the metadata of the package file r of size bytes; path is its
