@@ -65,9 +65,10 @@ func (d *Drive) ClientNames() (names []string, more bool, err error) {
 	case !info.IsDir():
 		return nil, false, nil
 	}
-	entries, err := d.readDir(d.root, layout.ClientsDir, 4*MaxClients, func(e fs.DirEntry) bool {
-		return e.IsDir() && layout.CheckOriginName(e.Name()) == nil
-	})
+	entries, err := d.readDir(d.root, layout.ClientsDir, 4*MaxClients, maxEntries,
+		func(e fs.DirEntry) bool {
+			return e.IsDir() && layout.CheckOriginName(e.Name()) == nil
+		})
 	if err != nil { // on FAT, of a first request whose drive was pulled
 		return nil, false, d.PullDamage("reading the directory", layout.ClientsDir, err)
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	maxOrigins = 1_000
 	maxKeys    = 256
+	maxLooked  = 16 * maxOrigins // directories of the tree that are looked into
 )
 
 // Drive is an opened tree. It is not safe for use by several goroutines at
@@ -148,8 +149,14 @@ func (d *Drive) removeTree() error {
 
 // EmptyDirs returns the directories in the tree that have nothing in them.
 func (d *Drive) EmptyDirs() (names []string, err error) {
-	entries, err := d.readDir(d.root, ".", maxOrigins,
-		func(e fs.DirEntry) bool { return e.IsDir() && isEmpty(d.root, e.Name()) })
+	looked := 0
+	entries, err := d.readDir(d.root, ".", maxOrigins, maxEntries, func(e fs.DirEntry) bool {
+		if !e.IsDir() || looked == maxLooked {
+			return false
+		}
+		looked++
+		return isEmpty(d.root, e.Name())
+	})
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
@@ -183,10 +190,8 @@ func (d *Drive) Root() *os.Root { return d.root }
 // Origins returns the names of the directories that have a copy of the manifest, or the record of a
 // generation without one, sorted. Whether one of them holds anything to be believed, Load decides.
 func (d *Drive) Origins() ([]string, error) {
-	entries, err := d.readDir(d.root, ".", maxOrigins, func(e fs.DirEntry) bool {
-		return e.IsDir() && layout.CheckOriginName(e.Name()) == nil &&
-			(hasCopy(d, e.Name()) || hasRecord(d, e.Name()))
-	})
+	search := originSearch{d: d, dirs: maxLooked, names: maxEntries}
+	entries, err := d.readDir(d.root, ".", maxOrigins, maxEntries, search.finds)
 	if err != nil {
 		return nil, err
 	}
@@ -212,12 +217,31 @@ func hasCopy(d *Drive, origin string) bool {
 	return false
 }
 
+// originSearch looks for the directories of origins. There is one limit for all that it looks at: a
+// drive may have any number of directories, and each of them any number of names.
+type originSearch struct {
+	d           *Drive
+	dirs, names int
+}
+
+// finds reports whether an entry of the tree is the directory of an origin.
+func (s *originSearch) finds(e fs.DirEntry) bool {
+	if !e.IsDir() || layout.CheckOriginName(e.Name()) != nil || s.dirs == 0 {
+		return false
+	}
+	s.dirs--
+	return hasCopy(s.d, e.Name()) || s.hasRecord(e.Name())
+}
+
 // hasRecord tells whether a directory has what no other program makes: an origin whose manifests
-// somebody removed shall not be passed over without a word.
-func hasRecord(d *Drive, origin string) bool {
-	entries, err := d.readDir(d.root, path.Join(origin, layout.GenerationDir), 1,
-		func(e fs.DirEntry) bool { return e.Type().IsRegular() && isRecord(e) })
-	return err == nil && len(entries) > 0
+// somebody removed shall not be passed over without a word, nor one that cannot be looked into.
+func (s *originSearch) hasRecord(origin string) bool {
+	entries, err := s.d.readDir(s.d.root, path.Join(origin, layout.GenerationDir), 1, s.names,
+		func(e fs.DirEntry) bool {
+			s.names--
+			return e.Type().IsRegular() && isRecord(e)
+		})
+	return len(entries) > 0 || Unanswered(err) || errors.Is(err, fs.ErrPermission)
 }
 
 // isRecord reports whether a name in GenerationDir is that of a record.
@@ -236,9 +260,10 @@ type Offered struct {
 // Keys reads the public keys on offer, sorted by path. They are believed no
 // more than anything else on the drive.
 func (d *Drive) Keys() ([]Offered, error) {
-	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys, func(e fs.DirEntry) bool {
-		return isKeyFile(e.Name()) && !strings.HasSuffix(e.Name(), revocationSuffix)
-	})
+	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys, maxEntries,
+		func(e fs.DirEntry) bool {
+			return isKeyFile(e.Name()) && !strings.HasSuffix(e.Name(), revocationSuffix)
+		})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -281,7 +306,7 @@ func isKeyFile(name string) bool {
 // everything else applies the keys of Keys. Files that cannot be read are left
 // out.
 func (d *Drive) KeyTexts() ([][]byte, error) {
-	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys,
+	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys, maxEntries,
 		func(e fs.DirEntry) bool { return isKeyFile(e.Name()) })
 	if Unanswered(err) {
 		return nil, err

@@ -75,7 +75,7 @@ func rank(dir, name, long string) int {
 // The plain one is taken unless something stands there that is not this origin's.
 func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) (string, error) {
 	alike := func(e fs.DirEntry) bool { return layout.FoldName(e.Name()) == layout.FoldName(name) }
-	entries, err := d.readDir(d.root, ".", maxOrigins, alike)
+	entries, err := d.readDir(d.root, ".", 1, maxEntries, alike)
 	if err != nil {
 		return "", err
 	}

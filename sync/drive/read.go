@@ -59,9 +59,9 @@ func (d *Mounted) ReadAll(root *os.Root, name string, limit int64) ([]byte, erro
 }
 
 // readDir reads the names of a directory that are wanted, at most limit of them; how many others
-// lie there does not matter. Another kind of file that has its name, a FIFO for instance, does not
-// block.
-func (d *Mounted) readDir(root *os.Root, dir string, limit int,
+// lie there does not matter, as long as all are no more than most. Another kind of file that has
+// its name, a FIFO for instance, does not block.
+func (d *Mounted) readDir(root *os.Root, dir string, limit, most int,
 	wanted func(fs.DirEntry) bool) ([]fs.DirEntry, error) {
 	f, err := d.openDir(root, dir)
 	if err != nil {
@@ -69,7 +69,7 @@ func (d *Mounted) readDir(root *os.Root, dir string, limit int,
 	}
 	defer f.Close()
 	var entries []fs.DirEntry
-	for seen := 0; seen < maxEntries; {
+	for seen := 0; seen < most; {
 		some, err := f.ReadDir(1024)
 		seen += len(some)
 		for _, e := range some {

@@ -194,7 +194,7 @@ const maxRecordsRead = 16
 // removed on that account, from another key's.
 func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
 	entries, err := d.readDir(d.root, path.Join(dir, layout.GenerationDir), maxRecordsRead,
-		isRecord)
+		maxEntries, isRecord)
 	if err != nil {
 		return false
 	}
