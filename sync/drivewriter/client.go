@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/request"
 )
 
 // A client's directory has two pairs of files and two copies of the signed list, one for each pair:
@@ -306,7 +307,7 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	}
 	w.pair = w.newPair(listed)
 	if err = w.allocatePair(w.pair); err == nil {
-		err = w.extendList()
+		err = w.resizeList()
 	}
 	if err == nil {
 		err = w.flush()
@@ -375,20 +376,22 @@ func (w *clientWriter) mayAllocate(ctx context.Context) error {
 	return removeEmptyDirs(w.d, w.session)
 }
 
-// fits reports whether what is to be written has room in the pair's files. Something else in the
+// fits reports whether what is to be written has room in the pair's files, which are filled to
+// their ends; those that somebody made larger than a host reads fit nothing. Something else in the
 // place of one of them is an error, before anything is allocated.
 func (w *clientWriter) fits() (bool, error) {
 	size, err := w.size(w.other.State.Name)
-	if err != nil || size < listRoom || w.pair <= 0 {
+	if err != nil || !isListRoom(size) || w.pair <= 0 {
 		return false, err
 	}
 	record, list := layout.RequestFiles(w.pair)
 	for _, file := range []struct {
-		name string
-		need int64
-	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}} {
+		name       string
+		need, most int64
+	}{{record, int64(len(w.o.Record)), request.MaxRecordFile},
+		{list, int64(len(w.o.List) + frameHeader), request.MaxListStored}} {
 		size, err := w.size(file.name)
-		if err != nil || size < file.need {
+		if err != nil || size < file.need || size > file.most {
 			return false, err
 		}
 	}
@@ -397,6 +400,9 @@ func (w *clientWriter) fits() (bool, error) {
 
 // listRoom is the size of each copy of the signed list, which has three lines.
 const listRoom = 4 << 10
+
+// isListRoom reports whether a copy of the list need neither grow nor shrink.
+func isListRoom(size int64) bool { return size >= listRoom && size <= manifest.MaxManifest }
 
 // firstSize is the size of a file of n bytes when it is made: a quarter more, in whole clusters of
 // most drives.
@@ -533,12 +539,16 @@ func (w *clientWriter) allocatePair(n int) error {
 	return w.allocate(list, firstSize(len(w.o.List)))
 }
 
-// extendList makes the copy of the list that does not count again, if somebody has deleted it, and
-// gives it the room that it has not when it comes out of an archive.
-func (w *clientWriter) extendList() error {
+// resizeList makes the copy of the list that does not count again, if somebody has deleted it, and
+// gives it the room that it has not when it comes out of an archive. One that somebody made larger
+// than any reader takes is cut off.
+func (w *clientWriter) resizeList() error {
 	size, err := w.size(w.other.State.Name)
-	if err != nil || size >= listRoom {
+	switch {
+	case err != nil || isListRoom(size):
 		return err
+	case size > listRoom:
+		return w.shorten(w.other.State.Name, listRoom)
 	}
 	return w.extend(context.Background(), w.other.State.Name, size, listRoom)
 }
@@ -658,7 +668,8 @@ func (w *clientWriter) readBack(name string, want []byte) error {
 }
 
 // BlankClientLists overwrites the installed lists of a client's requests with newlines, in place:
-// the host has read them, and whoever finds the drive need not. Nothing is allocated.
+// the host has read them, and whoever finds the drive need not. Nothing is allocated. A file that
+// is larger than a host reads is none of them.
 func BlankClientLists(d *drive.Drive, name string, hook durable.Hook) error {
 	files, err := clientFiles(d, name)
 	if err != nil {
@@ -683,6 +694,9 @@ func BlankClientLists(d *drive.Drive, name string, hook durable.Hook) error {
 			continue
 		}
 		if _, list := layout.RequestFiles(n); file != list {
+			continue
+		}
+		if size, err := s.size(file); err != nil || size > request.MaxListStored {
 			continue
 		}
 		if err := s.overwrite(file, content(nil)); err != nil {

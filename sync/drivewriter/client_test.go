@@ -992,3 +992,72 @@ func TestDeletedClientListIsMadeAgain(t *testing.T) {
 		t.Errorf("clients %q", got)
 	}
 }
+
+// Files that somebody made larger than a host reads are neither filled nor kept: no host could read
+// a request that was written into them.
+func TestOversizedFilesOfAClient(t *testing.T) {
+	const large = manifest.MaxManifest + 1 // sparse
+	for _, name := range []string{"generation/1.json", "generation/1.Packages.zst",
+		layout.NextManifestFile, layout.ManifestFile} {
+		mount := t.TempDir()
+		for n := 1; n <= 2; n++ {
+			if _, err := ask(mount, n, 100, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", name)
+		if err := os.Truncate(file, large); err != nil {
+			t.Fatal(err)
+		}
+		d, err := drive.Open(mount)
+		if err == nil {
+			err = errors.Join(BlankClientLists(d, "attic", nil), d.Close())
+		}
+		if err != nil {
+			t.Errorf("%s: blanking: %v", name, err)
+		}
+		if data, _ := os.ReadFile(file); bytes.HasSuffix(data, []byte("\n")) {
+			t.Errorf("%s was filled when the lists were blanked", name)
+		}
+		for n := 3; n <= 4; n++ {
+			if _, err := ask(mount, n, 100, nil); err != nil || asked(t, mount) != n {
+				t.Errorf("%s: %v, request %d", name, err, asked(t, mount))
+			}
+		}
+		if info, err := os.Stat(file); err == nil && info.Size() == large {
+			t.Errorf("%s stays", name)
+		}
+	}
+}
+
+// A link in the place of the directory of pairs is a person's: what it leads to is no leftover, and
+// it holds up no export.
+func TestLinkInPlaceOfPairs(t *testing.T) {
+	for _, to := range []string{"persons", "../../host/generation", "/", "nowhere"} {
+		mount := t.TempDir()
+		h := newHost(keys()[0], "host")
+		h.pkg("app-misc/a-1.tbz2", "package")
+		if err := h.export(t.Context(), mount); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ask(mount, 1, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+		tree := filepath.Join(mount, layout.TreeDir)
+		dir := filepath.Join(tree, layout.ClientsDir, "attic")
+		file := filepath.Join(dir, "persons", "7.json")
+		if err := errors.Join(os.Rename(filepath.Join(dir, "generation"), filepath.Dir(file)),
+			os.WriteFile(file, nil, 0o644),
+			os.WriteFile(filepath.Join(tree, "host", "generation", "7.json"), nil, 0o644),
+			os.Symlink(to, filepath.Join(dir, "generation"))); err != nil {
+			t.Fatal(err)
+		}
+		h.pkg("app-misc/a-2.tbz2", "package")
+		if err := h.export(t.Context(), mount); err != nil {
+			t.Errorf("%s: %v", to, err)
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
@@ -210,12 +208,14 @@ func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best,
 }
 
 // clientFiles are the files of pairs in a client's directory, below it, sorted. A directory or a
-// link with such a name is a person's.
+// link with such a name is a person's, and so is whatever else has the name of their directory.
 func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	dir := path.Join(drive.ClientDir(name), layout.GenerationDir)
+	if info, err := d.Root().Lstat(dir); err == nil && !info.IsDir() {
+		return nil, nil
+	}
 	f, err := durable.OpenDir(d.Root(), dir)
-	gone := errors.Is(err, fs.ErrNotExist) && d.Present()
-	if gone || errors.Is(err, unix.ENOTDIR) { // a fifo would wait for a writer
+	if errors.Is(err, fs.ErrNotExist) && d.Present() {
 		return nil, nil
 	}
 	if err != nil {
