@@ -36,9 +36,10 @@ func (e *RequestError) Error() string {
 func (e *RequestError) Unwrap() error { return e.Err }
 
 // Hints tell who writes it anew, and the way out where that does not help. Something else helps on
-// a drive that fails, that this user may not read, or that a newer program wrote to.
+// a drive that fails or could not be looked at, that this user may not read, or that a newer
+// program wrote to.
 func (e *RequestError) Hints(drive string) []string {
-	if Failing(e.Err) || errors.Is(e.Err, fs.ErrPermission) ||
+	if Unanswered(e.Err) || Failing(e.Err) || errors.Is(e.Err, fs.ErrPermission) ||
 		errors.As(e.Err, new(*fault.NewerError)) {
 		return fault.Hints(e.Err, drive)
 	}
