@@ -13,8 +13,9 @@ type Space struct {
 	Free    int64 // bytes that this user may still write
 	Total   int64 // bytes of the file system
 	Cluster int64 // bytes; a file takes whole clusters
-	// NoInodes: no further file can be made, however much is free. Where inodes are made as they
-	// are needed (vfat, btrfs) nobody counts them.
+	// NoInodes: no further file can be made, although something is free. Where inodes are made as
+	// they are needed nobody counts them (vfat, btrfs), or there are as many as what is free has
+	// space for (xfs, zfs), and none on a full one.
 	NoInodes bool
 }
 
@@ -41,7 +42,7 @@ func SpaceOf(st *unix.Statfs_t) Space {
 		unit = int64(st.Bsize)
 	}
 	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit,
-		NoInodes: st.Files > 0 && st.Ffree == 0}
+		NoInodes: st.Files > 0 && st.Ffree == 0 && st.Bavail > 0}
 }
 
 // SpaceAt asks the file system of path for its space.
