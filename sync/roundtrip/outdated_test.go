@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/exporter"
@@ -44,6 +45,21 @@ func (a *arena) remembersChecks(path string) {
 	if n := cache.Approved(path, fi); n != binpkg.Rules {
 		a.t.Errorf("%s: rules %d are remembered", path, n)
 	}
+}
+
+// refuseByOtherRules makes the host remember that a package, as it is, was refused by other rules
+// than today's.
+func (a *arena) refuseByOtherRules(path string) {
+	a.t.Helper()
+	st, err := state.Open(a.t.Context(), a.host.StateDir, state.Options{})
+	a.must(err)
+	defer st.Close()
+	refusals, err := state.OpenRefusals(st, a.host.PKGDIR, time.Now())
+	a.must(err)
+	fi, err := os.Stat(filepath.Join(a.host.PKGDIR, path))
+	a.must(err)
+	refusals.Put(path, fi, state.Refusal{Reason: "by other rules", Rules: binpkg.Rules + 1})
+	a.must(refusals.Save())
 }
 
 // exportChecking exports, and notes which packages are read without being copied.
@@ -179,6 +195,11 @@ func TestOldChecksAreRenewed(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.remembersChecks(otherVictim)
+		if r := plan(a); r.Unchanged || slices.ContainsFunc(r.Notices, func(n string) bool {
+			return strings.HasPrefix(n, "looked through once more")
+		}) {
+			t.Errorf("a plan: unchanged %v, notices %q", r.Unchanged, r.Notices)
+		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		a := p.arena(t)
@@ -256,6 +277,12 @@ func TestOldChecksAreRenewed(t *testing.T) {
 			t.Errorf("refused %v after reading %v", r.Refused, checked)
 		}
 		a.refusedAsBefore(r.Refused)
+		a.refuseByOtherRules(victim)
+		clear(checked)
+		r = a.exportChecking(checked)
+		if len(r.Refused) != 1 || r.Refused[0].Reason == "by other rules" || !checked[victim] {
+			t.Errorf("by other rules before: refused %v after reading %v", r.Refused, checked)
+		}
 		for path, n := range rulesOn(a) {
 			if (n == binpkg.Rules) == (path == victim) {
 				t.Errorf("%s: rules %d", path, n)

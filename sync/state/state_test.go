@@ -576,17 +576,28 @@ func TestUnreadableState(t *testing.T) {
 
 func TestOpenSweepsLeftovers(t *testing.T) {
 	dir := t.TempDir()
-	leftover := filepath.Join(dir, ".memory.pkgsneak-0123456789abcdef")
-	if err := os.WriteFile(leftover, []byte("half"), 0o644); err != nil {
-		t.Fatal(err)
+	var leftovers []string
+	for _, below := range []string{".", digestsDir, refusedDir} {
+		leftover := filepath.Join(dir, below, ".half.pkgsneak-0123456789abcdef")
+		if err := os.MkdirAll(filepath.Dir(leftover), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(leftover, []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		leftovers = append(leftovers, leftover)
 	}
 	openDir(t, dir, Options{ReadOnly: true})
-	if _, err := os.Lstat(leftover); err != nil {
-		t.Errorf("removed without the lock: %v", err)
+	for _, leftover := range leftovers {
+		if _, err := os.Lstat(leftover); err != nil {
+			t.Errorf("removed without the lock: %v", err)
+		}
 	}
 	openDir(t, dir, Options{})
-	if _, err := os.Lstat(leftover); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("leftover: %v", err)
+	for _, leftover := range leftovers {
+		if _, err := os.Lstat(leftover); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("leftover %s: %v", leftover, err)
+		}
 	}
 }
 
