@@ -188,13 +188,14 @@ func (w *clientWriter) lookAt(name string, key *manifest.PublicKey, own bool) (p
 	if err := layout.CheckOriginName(name); err != nil {
 		return p, err
 	}
+	if info, err := w.d.Root().Lstat(layout.ClientsDir); err == nil && !info.IsDir() {
+		return p, &drive.InTheWayError{Path: layout.ClientsDir}
+	}
 	dir := drive.ClientDir(name)
 	info, err := w.d.Root().Lstat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && w.d.Present():
 		return clientPlace{free: true}, nil
-	case errors.Is(err, unix.ENOTDIR):
-		return p, &drive.InTheWayError{Path: layout.ClientsDir}
 	case err != nil:
 		return p, w.d.PullDamage("opening", dir, err)
 	}

@@ -697,6 +697,8 @@ func TestPersonsThingsInPlaceOfClientDirs(t *testing.T) {
 		return errors.Join(os.RemoveAll(name), os.WriteFile(name, []byte("x"), 0o644))
 	}, func(name string) error {
 		return errors.Join(os.RemoveAll(name), syscall.Mkfifo(name, 0o644))
+	}, func(name string) error {
+		return errors.Join(os.RemoveAll(name), os.Symlink("/", name))
 	}} {
 		for _, dir := range []string{"clients", "clients/attic", "clients/attic/generation"} {
 			mount := t.TempDir()
