@@ -13,8 +13,9 @@ func TestHintsForOtherMachinesRepeatNoFlags(t *testing.T) {
 	}
 	r.takes["import"] = append(r.takes["import"], "prune")
 	for hint, want := range map[string]string{
-		"pkgsneak import usb":                                                                                               "pkgsneak import --state-dir S --prune usb",
-		"on the client: pkgsneak import usb":                                                                                "",
+		"pkgsneak import usb":                "pkgsneak import --state-dir S --prune usb",
+		"on the client: pkgsneak import usb": "",
+		"on the build host, what is refused has to be built again: emerge PACKAGE, and exported: pkgsneak export usb":       "",
 		"on that client, which writes it anew: pkgsneak request usb":                                                        "",
 		"on the host: pkgsneak clients attic":                                                                               "",
 		"no client has asked; on a client: pkgsneak request usb":                                                            "",

@@ -295,7 +295,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 	}
 	var invalid *binpkg.InvalidError
 	if errors.As(err, &invalid) {
-		return &leftOutError{reason: invalid.Reason, hint: "on the build host, what is refused has to be built again: emerge --oneshot --buildpkgonly PACKAGE; then: pkgsneak export " +
+		return &leftOutError{reason: invalid.Reason, hint: "on the build host, what is refused has to be built again: emerge --oneshot --buildpkgonly PACKAGE, and exported: pkgsneak export " +
 			fault.Quote(d.owners[0].in.at)}
 	}
 	if err != nil {
