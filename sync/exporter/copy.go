@@ -245,7 +245,8 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 // The way out for packages that are refused for what is inside.
 const (
 	buildAgain  = "emerge --oneshot --buildpkgonly PACKAGE"
-	hintRefused = "what is refused has to be built again: " + buildAgain
+	hintRefused = "what is refused has to be built again: " + buildAgain +
+		"; where the new one gets another name (binpkg-multi-instance), remove the refused one"
 )
 
 // errRotten is about a file that changed behind the back of its file system.

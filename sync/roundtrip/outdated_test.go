@@ -266,7 +266,8 @@ func TestOldChecksAreRenewed(t *testing.T) {
 		r := export(a)
 		if len(r.Refused) != 1 || r.Refused[0].Path != victim || r.Refused[0].Size == 0 ||
 			r.Refused[0].Reason != "no image; clients will refuse it, too" ||
-			!strings.Contains(r.Refused[0].Hint, "built again") {
+			!strings.Contains(r.Refused[0].Hint, "built again") ||
+			!strings.HasSuffix(r.Refused[0].Hint, "remove the refused one") {
 			t.Errorf("refused %v", r.Refused)
 		}
 		a.refusedAsBefore(r.Refused)
