@@ -203,8 +203,6 @@ func classify(err error, place string) failure {
 		f.hints = []string{"something else has the place of a file of pkgsneak's: move it away, and run the same command again"}
 	case errors.Is(err, fs.ErrNotExist) && place != "" && isAbsent(place):
 		f.hints = []string{"look at the spelling of " + drive + "; what lies on a drive is there when that is mounted"}
-	case errors.Is(err, syscall.ENOTDIR) && place != "" && isFile(place):
-		f.hints = []string{drive + " is a file; DRIVE is the directory where a drive is mounted"}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
@@ -219,12 +217,6 @@ func classify(err error, place string) failure {
 func isAbsent(name string) bool {
 	_, err := os.Stat(name)
 	return errors.Is(err, fs.ErrNotExist)
-}
-
-// isFile reports whether a name is that of something else than a directory.
-func isFile(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && !info.IsDir()
 }
 
 // asRoot helps against what the system forbids to an ordinary user; commandLine.end names the

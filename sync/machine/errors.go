@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"syscall"
 
 	"pkgsneak/sync/fault"
 )
@@ -29,4 +30,19 @@ func (e *NotMountedError) Class() fault.Class { return fault.Failed }
 // Hints name the two ways out.
 func (e *NotMountedError) Hints(string) []string {
 	return []string{"mount the drive first, or write into this directory with --any-directory"}
+}
+
+// NotDirectoryError reports that the path of a drive is that of a file.
+type NotDirectoryError struct{ Drive string }
+
+func (e *NotDirectoryError) Error() string {
+	return fmt.Sprintf("%q: %v", e.Drive, syscall.ENOTDIR)
+}
+
+// Unwrap gives syscall.ENOTDIR.
+func (e *NotDirectoryError) Unwrap() error { return syscall.ENOTDIR }
+
+// Hints tell what is wanted.
+func (e *NotDirectoryError) Hints(string) []string {
+	return []string{fault.Quote(e.Drive) + " is a file; DRIVE is the directory where a drive is mounted"}
 }

@@ -65,14 +65,15 @@ func device(path string) (uint64, error) {
 	return uint64(st.Dev), nil
 }
 
-// NeedDirectory gives an error that tells what is wrong with a path that ought to be a directory.
+// NeedDirectory gives an error that tells what is wrong with a path that ought to be a directory;
+// a *NotDirectoryError where it is something else.
 func NeedDirectory(verb, path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", verb, path, err)
 	}
 	if !fi.IsDir() {
-		return fmt.Errorf("%s %q: %w", verb, path, unix.ENOTDIR)
+		return fmt.Errorf("%s %w", verb, &NotDirectoryError{path})
 	}
 	return nil
 }
