@@ -483,17 +483,13 @@ func (w *clientWriter) makeDir(dir string, names int64) error {
 	if err := w.mayHold(path.Dir(dir), path.Base(dir)); err != nil {
 		return err
 	}
-	err := w.mkdirTree(dir)
-	if errors.Is(err, fs.ErrExist) {
-		return &drive.InTheWayError{Path: dir}
-	}
-	if err != nil {
+	if err := w.mkdirTree(dir); err != nil {
 		return err
 	}
 	if !w.dirs.vfat || names == 0 {
 		return nil
 	}
-	_, err = w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(reserve{names, 8}))
+	_, err := w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(reserve{names, 8}))
 	return err
 }
 

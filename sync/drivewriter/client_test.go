@@ -648,6 +648,22 @@ func TestCancelledRequest(t *testing.T) {
 	}
 }
 
+// One that fits its files is not written any more when it was cancelled before.
+func TestCancelledRequestInPlace(t *testing.T) {
+	mount := t.TempDir()
+	for n := 1; n <= 2; n++ {
+		if _, err := ask(mount, n, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := askUntil(ctx, mount, 3, 100, nil)
+	if got := asked(t, mount); !errors.Is(err, context.Canceled) || got != 2 {
+		t.Errorf("%v, request %d", err, got)
+	}
+}
+
 // A person's directory or link that has the name of a pair's file is no leftover; one in the place
 // of a list that has to be written is named before anything is allocated.
 func TestPersonsThingsBesidePairs(t *testing.T) {
@@ -844,6 +860,14 @@ func TestDamagedRequestIsTold(t *testing.T) {
 				}
 			}
 		}, "attic", ""},
+		{"pulled, beside a person's file", func(t *testing.T, clients string) {
+			for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, "photo"} {
+				if err := os.WriteFile(filepath.Join(clients, "attic", name), []byte("\n"),
+					0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, own, ""},
 		{"signed by another key", func(t *testing.T, clients string) {
 			others(t, clients)
 			if err := os.WriteFile(filepath.Join(clients, "attic", layout.ClientKeyFile),
