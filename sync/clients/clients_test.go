@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgindex"
@@ -498,6 +499,23 @@ func TestTooManyOffers(t *testing.T) {
 		err := s.Offer(&Found{Dir: "x", State: Unknown, Signer: k.Fingerprint(), Key: k}, now)
 		if (err == nil) != (i < maxOffers) {
 			t.Fatalf("offer %d: %v", i, err)
+		}
+	}
+}
+
+// Each directory may have something else in its place, and is named then.
+func TestSomethingElseInPlaceOfADirectory(t *testing.T) {
+	for _, name := range allDirs {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, readOnly := range []bool{false, true} {
+			_, err := Open(dir, readOnly, nil)
+			var none *durable.NoDirectoryError
+			if !errors.As(err, &none) || none.Path != filepath.Join(dir, name) {
+				t.Errorf("%s, read-only %v: %v", name, readOnly, err)
+			}
 		}
 	}
 }

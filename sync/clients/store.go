@@ -77,7 +77,7 @@ type Store struct {
 // Open opens it below the state directory, for a caller that holds its lock unless it only reads.
 // Nothing is made before something is remembered.
 func Open(stateDir string, readOnly bool, hook durable.Hook) (*Store, error) {
-	root, err := durable.OpenRoot(stateDir, hook)
+	root, err := durable.OpenRoot(stateDir, hook, allDirs...)
 	if readOnly && errors.Is(err, fs.ErrNotExist) {
 		return &Store{dir: stateDir, readOnly: true}, nil
 	}

@@ -2,12 +2,15 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/fault"
 )
 
 // A Change is one operation on files, as a [Hook] is shown it.
@@ -56,6 +59,17 @@ const (
 // before it.
 type Hook func(Change) error
 
+// A NoDirectoryError reports that something else has the place of a directory of pkgsneak's.
+type NoDirectoryError struct{ Path string }
+
+func (e *NoDirectoryError) Error() string { return fmt.Sprintf("%q is no directory", e.Path) }
+
+// Hints tell what to do with it: it may be somebody's.
+func (e *NoDirectoryError) Hints(string) []string {
+	return []string{fmt.Sprintf("mv %s %s.away, and run the same command again",
+		fault.Quote(e.Path), fault.Quote(e.Path))}
+}
+
 // A Root is a directory outside of which nothing is touched (os.Root), whose every change goes
 // through a Hook.
 type Root struct {
@@ -63,13 +77,33 @@ type Root struct {
 	hook Hook
 }
 
-// OpenRoot opens the directory, which may be a symbolic link. hook may be nil.
-func OpenRoot(dir string, hook Hook) (*Root, error) {
+// OpenRoot opens the directory, which may be a symbolic link. hook may be nil. Names below it that
+// are those of directories may be absent; where one of them has something else, the error is a
+// *NoDirectoryError.
+func OpenRoot(dir string, hook Hook, below ...string) (*Root, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range below {
+		if !mayBeDir(root, name) {
+			root.Close()
+			return nil, &NoDirectoryError{filepath.Join(dir, name)}
+		}
+	}
 	return Wrap(root, hook), nil
+}
+
+// mayBeDir reports whether a name is that of a directory, or of nothing yet. Other errors than
+// about the name come again where it is used.
+func mayBeDir(root *os.Root, name string) bool {
+	info, err := root.Lstat(name)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, err = root.Stat(name); err != nil {
+			return false
+		}
+	}
+	return err != nil || info.IsDir()
 }
 
 // Wrap makes a Root of an open directory; Close closes that.

@@ -23,3 +23,7 @@ const (
 	// and lies apart from that.
 	clientKeyName = "client.asc"
 )
+
+// directories are those of this package.
+var directories = []string{trustedDir, retiredDir, importsDir, pendingDir, acceptedDir, digestsDir,
+	refusedDir}

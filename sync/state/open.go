@@ -36,7 +36,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 			return nil, err
 		}
 	}
-	st.root, err = durable.OpenRoot(dir, o.Hook)
+	st.root, err = durable.OpenRoot(dir, o.Hook, directories...)
 	if o.ReadOnly && errors.Is(err, fs.ErrNotExist) {
 		return st, nil
 	}
@@ -69,8 +69,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 
 // sweep removes what killed runs left.
 func (st *Dir) sweep() error {
-	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir,
-		acceptedDir, digestsDir, refusedDir} {
+	for _, dir := range append([]string{"."}, directories...) {
 		if err := st.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

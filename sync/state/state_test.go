@@ -797,3 +797,20 @@ func TestUnlockable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Each directory of the state directory may have something else in its place, and is named then.
+func TestSomethingElseInPlaceOfADirectory(t *testing.T) {
+	for _, name := range directories {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, readOnly := range []bool{false, true} {
+			_, err := Open(t.Context(), dir, Options{ReadOnly: readOnly})
+			var none *durable.NoDirectoryError
+			if !errors.As(err, &none) || none.Path != filepath.Join(dir, name) {
+				t.Errorf("%s, read-only %v: %v", name, readOnly, err)
+			}
+		}
+	}
+}
