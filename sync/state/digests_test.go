@@ -197,7 +197,7 @@ func TestCacheSavesOnlyChanges(t *testing.T) {
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(st.dir, digestsFile(c.dir))
+	file := filepath.Join(st.dir, c.name)
 	before, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(st.dir, digestsFile(c.dir))
+			file := filepath.Join(st.dir, c.name)
 			damage(t, file, f)
 			c = openCache(t, st)
 			if c.lost == nil || !strings.Contains(c.lost.Error(), file) {
@@ -291,12 +291,13 @@ func TestCacheOnRealFiles(t *testing.T) {
 }
 
 func FuzzParseDigests(f *testing.F) {
-	e := &cached{stamp: durable.Stamp{Size: 5, Modified: 1, Changed: -2, Inode: 3},
-		md5: someSums.MD5, blake2b: someSums.Blake2b,
+	e := &cached{
+		stamped: stamped{stamp: durable.Stamp{Size: 5, Modified: 1, Changed: -2, Inode: 3}},
+		md5:     someSums.MD5, blake2b: someSums.Blake2b,
 		set: digest.MD5 | digest.BLAKE2B}
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, 2, func(l []byte, i int) []byte {
-		return appendCached(l, []string{"a\t\\", "b"}[i], e)
+		return e.appendRow(l, []string{"a\t\\", "b"}[i])
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -304,11 +305,11 @@ func FuzzParseDigests(f *testing.F) {
 	f.Add(b.String())
 	f.Add("pkgsneak digests 2\t/d\nend\t0\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, _, err := parseDigests("/d", text)
+		m, _, err := parseRemembered[cached](digestsTable("/d"), text)
 		if err != nil {
 			return
 		}
-		c := Cache{dir: "/d", files: m}
+		c := remembered[cached, *cached]{table: digestsTable("/d"), files: m}
 		var b strings.Builder
 		if err := c.write(&b); err != nil || b.String() != text {
 			t.Errorf("%q was read, and is written as %q, %v", text, b.String(), err)
@@ -366,10 +367,10 @@ func manyFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, n, func(l []byte, i int) []byte {
-		e := &cached{stamp: durable.Stamp{Size: int64(i), Modified: 17e17, Changed: 17e17,
-			Inode: uint64(i)}, md5: someSums.MD5, sha1: someSums.SHA1,
+		e := &cached{stamped: stamped{stamp: durable.Stamp{Size: int64(i), Modified: 17e17,
+			Changed: 17e17, Inode: uint64(i)}}, md5: someSums.MD5, sha1: someSums.SHA1,
 			blake2b: someSums.Blake2b, set: digest.All}
-		return appendCached(l, fmt.Sprintf("some-distfile-of-a-package-1.2.%06d.tar.xz", i), e)
+		return e.appendRow(l, fmt.Sprintf("some-distfile-of-a-package-1.2.%06d.tar.xz", i))
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -381,18 +382,18 @@ func BenchmarkCacheOpen30000(b *testing.B) {
 	text := manyFiles(b, 30_000)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, _, err := parseDigests("/d", text); err != nil {
+		if _, _, err := parseRemembered[cached](digestsTable("/d"), text); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkCacheSave30000(b *testing.B) {
-	m, _, err := parseDigests("/d", manyFiles(b, 30_000))
+	m, _, err := parseRemembered[cached](digestsTable("/d"), manyFiles(b, 30_000))
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := Cache{dir: "/d", files: m}
+	c := remembered[cached, *cached]{table: digestsTable("/d"), files: m}
 	for b.Loop() {
 		if err := c.write(io.Discard); err != nil {
 			b.Fatal(err)

@@ -96,7 +96,7 @@ func TestRefusalsThatAreOddStartEmpty(t *testing.T) {
 			r := openRefusals(t, st)
 			r.Put("a", fi, someRefusal)
 			saveRefusals(t, r)
-			damage(t, filepath.Join(st.dir, refusedFile(r.dir)), f)
+			damage(t, filepath.Join(st.dir, r.name), f)
 			r = openRefusals(t, st)
 			if _, ok := r.Lookup("a", fi); ok {
 				t.Error("hit")
@@ -122,6 +122,25 @@ func TestRefusalsThatAreOddStartEmpty(t *testing.T) {
 		saveRefusals(t, r)
 		if _, err := os.Stat(diary); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func FuzzParseRefused(f *testing.F) {
+	f.Add("pkgsneak refused 1\t/d\na\\t\tno \\nimage\t5\t1\t-2\t3\t" + strings.Repeat("0f", 64) +
+		"\t2\nend\t1\n")
+	f.Add("pkgsneak refused 1\t/d\na\t\t5\t1\t2\t3\t-\t1\nend\t1\n")
+	// a sum that is not known has one form
+	f.Add("pkgsneak refused 1\t/d\na\t\t5\t1\t2\t3\t" + strings.Repeat("00", 64) + "\t1\nend\t1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, _, err := parseRemembered[refused](refusedTable("/d"), text)
+		if err != nil {
+			return
+		}
+		r := remembered[refused, *refused]{table: refusedTable("/d"), files: m}
+		var b strings.Builder
+		if err := r.write(&b); err != nil || b.String() != text {
+			t.Errorf("%q was read, and is written as %q, %v", text, b.String(), err)
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// A table is the text form of imports/* and digests/*: a heading, rows in bytewise order of their
-// first field, and a last line with the number of rows.
+// A table is the text form of imports/*, digests/* and refused/*: a heading, rows in bytewise order
+// of their first field, and a last line with the number of rows.
 type table struct {
 	kind    string // first word of the heading, before the version
 	version int
