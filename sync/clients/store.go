@@ -541,21 +541,11 @@ func (s *Store) names(dir string) ([]string, error) {
 	if s.root == nil {
 		return nil, nil
 	}
-	f, err := s.root.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	names, err := durable.Names(s.root, dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading state: %w", err)
 	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("reading state: %w", err)
-	}
-	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, ".") })
-	slices.Sort(names)
-	return names, nil
+	return slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, ".") }), nil
 }
 
 func (s *Store) read(name string) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -92,6 +93,21 @@ func OpenRoot(dir string, hook Hook, below ...string) (*Root, error) {
 		}
 	}
 	return Wrap(root, hook), nil
+}
+
+// Names lists a directory below a root, sorted; one that is absent has no names.
+func Names(r *Root, dir string) ([]string, error) {
+	f, err := r.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }
 
 // mayBeDir reports whether a name is that of a directory, or of nothing yet. Other errors than

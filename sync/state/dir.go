@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 
 	"pkgsneak/sync/durable"
 )
@@ -93,21 +92,12 @@ func (st *Dir) names(dir string) ([]string, error) {
 	if st.root == nil {
 		return nil, nil
 	}
-	f, err := st.root.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	names, err := durable.Names(st.root, dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	for i := range names {
 		names[i] = path.Join(dir, names[i])
 	}
-	slices.Sort(names)
 	return names, nil
 }
