@@ -97,15 +97,10 @@ func OpenRoot(dir string, hook Hook, below ...string) (*Root, error) {
 
 // Names lists a directory below a root, sorted; one that is absent has no names.
 func Names(r *Root, dir string) ([]string, error) {
-	f, err := r.Open(dir)
+	names, err := readNames(r.root, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err
 }
